@@ -1,0 +1,1 @@
+"""Real clusters on one machine, and the scenarios that judge the product from outside."""

@@ -1,0 +1,1 @@
+"""The agent in a tenant cluster: carries Services and Ingresses to the management cluster."""

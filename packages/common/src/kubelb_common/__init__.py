@@ -1,0 +1,1 @@
+"""The words both agents speak, and the runtime they run on."""

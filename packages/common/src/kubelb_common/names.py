@@ -1,0 +1,149 @@
+"""Every label, annotation, finalizer, class name and name pattern: the only place for them.
+
+These strings are the contract between two processes in two clusters, and between our agents and
+those of the original KubeLB. Spelled twice they drift; so nothing else in the project spells them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+GROUP = "kubelb.k8c.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+# Labels ---------------------------------------------------------------------------------------
+
+LABEL_ORIGIN_NAMESPACE = f"{GROUP}/origin-ns"
+LABEL_ORIGIN_NAME = f"{GROUP}/origin-name"
+LABEL_ORIGIN_KIND = f"{GROUP}/origin-resource-kind"
+LABEL_MANAGED_BY = f"{GROUP}/managed-by"
+MANAGED_BY = "kubelb"
+LABEL_TENANT = f"{GROUP}/tenant"
+LABEL_LB_NAME = f"{GROUP}/lb-name"
+LABEL_LB_NAMESPACE = f"{GROUP}/lb-namespace"
+#: Fleet of Envoys that a pod or Service belongs to; in selectors from the start (ruling 29).
+LABEL_FLEET = f"{GROUP}/fleet"
+LABEL_APP_NAME = "app.kubernetes.io/name"
+LABEL_APP_INSTANCE = "app.kubernetes.io/instance"
+LABEL_APP_MANAGED_BY = "app.kubernetes.io/managed-by"
+
+# Annotations ----------------------------------------------------------------------------------
+
+#: Short JSON on a tenant's object that says what is wrong with it (ruling 13); absent when all is well.
+ANNOTATION_STATUS = f"{GROUP}/status"
+#: Full name where a label had to be shortened (ruling 25).
+ANNOTATION_ORIGIN_NAME = f"{GROUP}/origin-full-name"
+ANNOTATION_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+ANNOTATION_LEGACY_INGRESS_CLASS = "kubernetes.io/ingress.class"
+
+# Finalizers -----------------------------------------------------------------------------------
+
+FINALIZER = f"{GROUP}/cleanup"
+#: Written by older releases of the original; only ever removed.
+LEGACY_FINALIZERS = (f"{GROUP}/lb-finalizer", f"{GROUP}/cleanup-envoy-proxy")
+
+# Classes and fixed object names ----------------------------------------------------------------
+
+CLASS = "kubelb"
+MANAGER_NAMESPACE = "kubelb"
+CONFIG_NAME = "default"
+ADDRESSES_NAME = "default"
+TENANT_STATE_NAME = "default"
+TENANT_NAMESPACE_PREFIX = "tenant-"
+CCM_ACCOUNT = "kubelb-ccm"
+CCM_TOKEN_SECRET = "kubelb-ccm"
+CCM_KUBECONFIG_SECRET = "kubelb-ccm-kubeconfig"
+CCM_KUBECONFIG_KEY = "kubelb"
+#: Where the tenant's admin puts the kubeconfig in the tenant cluster.
+CCM_CLUSTER_SECRET = "kubelb-cluster"
+XDS_SERVICE = "envoycp"
+XDS_PORT = 8001
+INGRESS_SERVICE = "envoy-ingress"
+SHARED_FLEET = "shared"
+NODEPORT_SUFFIX = "-nodeport"
+
+#: Node ports that a tenant may point at without a grant (ruling 4).
+NODE_PORT_RANGE = range(30000, 32768)
+
+_LABEL_VALUE_MAX = 63
+_NAME_MAX = 63
+_HASH_DIGITS = 8
+
+
+def digest(*parts: str) -> str:
+    """Return 8 hex digits of a SHA-256 over `parts`, which cannot be confused by moving a separator."""
+    joined = "\0".join(parts)
+    return hashlib.sha256(joined.encode()).hexdigest()[:_HASH_DIGITS]
+
+
+def tenant_namespace(tenant: str) -> str:
+    """Return the namespace of `tenant` in the management cluster; a given prefix is not doubled."""
+    return tenant if tenant.startswith(TENANT_NAMESPACE_PREFIX) else TENANT_NAMESPACE_PREFIX + tenant
+
+
+def tenant_of_namespace(namespace: str) -> str:
+    """Return the Tenant's name for its namespace `tenant-<name>`."""
+    return namespace.removeprefix(TENANT_NAMESPACE_PREFIX)
+
+
+def dns_label(text: str, *, limit: int = _NAME_MAX) -> str:
+    """Return `text` as a DNS-1035 label of at most `limit` characters: readable, not unique."""
+    label = re.sub(r"[^a-z0-9-]", "-", text.lower()).strip("-") or "k"
+    if not label[0].isalpha():
+        label = f"k-{label}"
+    return label[:limit].rstrip("-")
+
+
+def generated_name(head: str, *identity: str) -> str:
+    """Return a readable DNS-1035 name that ends in 8 hex digits over `identity` (contract, defect 73).
+
+    `identity` is kind, namespace and name of what the object is generated from.
+    """
+    limit = _NAME_MAX - _HASH_DIGITS - 1
+    return f"{dns_label(head, limit=limit)}-{digest(*identity)}"
+
+
+def twin_name(service: str) -> str:
+    """Return the name of the NodePort twin of a tenant's Service.
+
+    `<service>-nodeport` as the original names it; where that exceeds 63 characters, a shortened head
+    and a hash.
+    """
+    plain = service + NODEPORT_SUFFIX
+    if len(plain) <= _NAME_MAX:
+        return plain
+    return generated_name(service[: _NAME_MAX - len(NODEPORT_SUFFIX) - _HASH_DIGITS - 1] + NODEPORT_SUFFIX, service)
+
+
+def label_value(text: str) -> str:
+    """Return `text` if it may be a label's value, else a shortened form that ends in a hash (ruling 25)."""
+    if len(text) <= _LABEL_VALUE_MAX:
+        return text
+    return text[: _LABEL_VALUE_MAX - _HASH_DIGITS - 1].rstrip("-._") + "-" + digest(text)
+
+
+def origin_kind(kind: str, group: str) -> str:
+    """Return the value of the origin-kind label, for example `Ingress.networking.k8s.io`."""
+    return f"{kind}.{group}"
+
+
+def load_balancer_service(load_balancer: str) -> str:
+    """Return the name of the Service in the management cluster for a LoadBalancer."""
+    return f"envoy-{load_balancer}"
+
+
+def fleet_deployment(tenant_ns: str) -> str:
+    """Return the name of the Deployment of a tenant's shared fleet."""
+    return f"envoy-{tenant_ns}"
+
+
+def fleet_label(tenant_ns: str, fleet: str = SHARED_FLEET) -> str:
+    """Return the value of the fleet label, unique in the management cluster."""
+    return label_value(f"{tenant_ns}.{fleet}")
+
+
+def node_id(tenant_ns: str, fleet: str, pod: str) -> str:
+    """Return the xDS node id of an Envoy: `<tenant namespace>/<fleet>/<pod>`."""
+    return f"{tenant_ns}/{fleet}/{pod}"

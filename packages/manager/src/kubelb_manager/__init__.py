@@ -1,0 +1,1 @@
+"""The operator and Envoy control plane of the management cluster."""

@@ -1,0 +1,184 @@
+"""What a fleet of Envoys must do, in words of our own.
+
+Two shapes:
+
+* `Part`: what *one* source object (a Route or a LoadBalancer) asks of its fleet. Translation makes
+  it; it is adopted or held back as a whole (`rollout`).
+* `Fleet`: what all adopted parts come to: listeners, one RouteTable per host, clusters. `merge`
+  makes it; `xds` says it in Envoy's words.
+
+Everything is frozen, hashable and compared by value; addresses are resolved IP literals, ports are
+assigned, names are final, tuples are sorted where order has no meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, NewType
+
+#: `a.example.com` (exact), `*.example.com` (exactly one label, ruling 34) or `*` (any host). Lower case, no port.
+Host = NewType("Host", str)
+ANY_HOST = Host("*")
+
+
+class Origin(NamedTuple):
+    """The object of our contract that something comes from, in the management cluster."""
+
+    kind: str
+    namespace: str
+    name: str
+
+
+class Endpoint(NamedTuple):
+    """An IP literal (v4 or v6, no brackets) and a port."""
+
+    address: str
+    port: int
+
+
+class Protocol(StrEnum):
+    """Layer 4 protocol of a listener or endpoint."""
+
+    TCP = "TCP"
+    UDP = "UDP"
+
+
+class Layer(StrEnum):
+    """How Envoy uses a cluster: requests (no active check) or connections (TCP connect check)."""
+
+    L7 = "L7"
+    L4 = "L4"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A tenant's Service port behind its node port on the tenant's nodes.
+
+    `name` contains everything that makes it another backend, the node port included, so a
+    re-created Service is a new cluster and only node addresses ever change inside one.
+    """
+
+    name: str
+    layer: Layer
+    endpoints: tuple[Endpoint, ...]
+    #: True: only nodes that host a ready pod answer (externalTrafficPolicy Local), so one answer is enough.
+    local_only: bool = False
+    #: sessionAffinity ClientIP: Maglev over the source address.
+    source_affinity: bool = False
+
+
+class PathKind(StrEnum):
+    """How a path is compared."""
+
+    EXACT = "Exact"
+    #: By path elements: `/foo` matches `/foo` and `/foo/bar`, never `/foobar`. `/` matches all.
+    PREFIX = "Prefix"
+
+
+@dataclass(frozen=True, slots=True)
+class PathMatch:
+    """A path condition. `value` starts with `/`; a PREFIX has no final `/` except the root itself."""
+
+    kind: PathKind
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send the request to a cluster."""
+
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Answer directly with this HTTP status and no body."""
+
+    status: int
+
+
+Action = Forward | Respond
+
+
+@dataclass(frozen=True, slots=True)
+class RouteRule:
+    """One match and its action, and the object it came from."""
+
+    match: PathMatch
+    action: Action
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class HostRules:
+    """What one source object says about one host; rules in the object's own order."""
+
+    host: Host
+    rules: tuple[RouteRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TcpListener:
+    """A port of Envoy whose connections go to one cluster."""
+
+    name: str
+    port: int
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one source object asks of its fleet.
+
+    Attributes:
+        origin: the object of our contract.
+        age: sort key for conflicts, smaller is older: creation time of the source in seconds since
+            the epoch, then `namespace/name` of the source (ruling 7).
+        hosts: rules by host, for layer 7; each host once.
+        default_backend: serves the path misses of this object's hosts, and unknown hosts if this is
+            the fleet's oldest (ruling 34).
+        listeners: for layer 4.
+        clusters: every cluster that an action or listener above names, each once, sorted by name.
+    """
+
+    origin: Origin
+    age: tuple[float, str]
+    hosts: tuple[HostRules, ...] = ()
+    default_backend: Action | None = None
+    listeners: tuple[TcpListener, ...] = ()
+    clusters: tuple[Cluster, ...] = ()
+
+    @property
+    def serves_http(self) -> bool:
+        """Whether this part needs the fleet's HTTP listener."""
+        return bool(self.hosts) or self.default_backend is not None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """All rules of one host, most specific first, and what happens to a path miss."""
+
+    host: Host
+    rules: tuple[RouteRule, ...]
+    miss: Action
+
+
+@dataclass(frozen=True, slots=True)
+class HttpListener:
+    """A port of Envoy that chooses by host and path. `unknown_host` answers hosts without a table."""
+
+    name: str
+    port: int
+    tables: tuple[RouteTable, ...]
+    unknown_host: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Everything a set of identical Envoys serves. `key` is the xDS node cluster, `<tenant namespace>/<fleet>`."""
+
+    key: str
+    http: tuple[HttpListener, ...] = ()
+    tcp: tuple[TcpListener, ...] = ()
+    clusters: tuple[Cluster, ...] = ()
