@@ -1,0 +1,94 @@
+"""Tenant: a cluster whose load is balanced here. The only cluster-scoped kind."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from kubelb_common.api.codecs import Raw
+from kubelb_common.api.config import RESOURCES, TOPOLOGY
+from kubelb_common.api.kind import AGE, Column, Kind, KindInfo
+from kubelb_common.api.meta import CONDITION_LIST, Condition
+from kubelb_common.api.record import Record, field, record
+from kubelb_common.api.settings import (
+    CIDR_LIST,
+    AllowedAddresses,
+    AllowedHosts,
+    AnnotationSettings,
+    CertificateSettings,
+    GatewaySettings,
+    IngressSettings,
+    Limits,
+    LoadBalancerSettings,
+)
+
+_INHERIT = {"nullable": True}
+
+
+@record
+class TenantEnvoyProxy(Record):
+    """The tenant's fleets; what is absent comes from Config."""
+
+    topology: str = field("Topology of the tenant's fleets.", default="", schema=TOPOLOGY)
+    replicas: int | None = field("Pods per fleet.", default=None, schema={"minimum": 1})
+    resources: Raw | None = field("Requests and limits of the Envoy container.", default=None, schema=RESOURCES)
+    image: str = field("Image of Envoy.", default="")
+
+
+@record
+class TenantDnsSettings(Record):
+    """Host names of load balancers; null inherits from Config, an explicit false or empty string overrides it."""
+
+    wildcard_domain: str | None = field("Domain under which host names are generated.", default=None, schema=_INHERIT)
+    allow_explicit_hostnames: bool | None = field("The tenant may choose host names.", default=None, schema=_INHERIT)
+    use_dns_annotations: bool | None = field(
+        "Set annotations for external-dns.", json="useDNSAnnotations", default=None, schema=_INHERIT
+    )
+    use_certificate_annotations: bool | None = field("Set annotations for cert-manager.", default=None, schema=_INHERIT)
+
+
+@record
+class TenantSpec(AnnotationSettings):
+    """The tenant's settings; what is absent comes from Config."""
+
+    envoy_proxy: TenantEnvoyProxy = field("The tenant's fleets.", default_factory=TenantEnvoyProxy)
+    load_balancer: LoadBalancerSettings = field("Layer 4.", default_factory=LoadBalancerSettings)
+    ingress: IngressSettings = field("Ingresses.", default_factory=IngressSettings)
+    gateway_api: GatewaySettings = field("Gateway API.", json="gatewayAPI", default_factory=GatewaySettings)
+    dns: TenantDnsSettings = field("Host names of load balancers.", default_factory=TenantDnsSettings)
+    certificates: CertificateSettings = field("Certificates.", default_factory=CertificateSettings)
+    limits: Limits = field("Bounds for the tenant.", default_factory=Limits)
+    hosts: AllowedHosts = field("Hosts that the tenant may claim.", default_factory=AllowedHosts)
+    endpoints: AllowedAddresses = field(
+        "Blocks in which the tenant may use any endpoint address and port; else only node ports of its nodes.",
+        default_factory=AllowedAddresses,
+    )
+    addresses: AllowedAddresses = field(
+        "Blocks from which the tenant may ask for load-balancer addresses.", default_factory=AllowedAddresses
+    )
+    denied_addresses: tuple[str, ...] | None = field(
+        "CIDR blocks that no endpoint of this tenant may lie in, beside Config's.", default=None, schema=CIDR_LIST
+    )
+
+
+@record
+class TenantStatus(Record):
+    """How far onboarding is."""
+
+    observed_generation: int | None = field("Generation last handled.", default=None, schema={"format": "int64"})
+    phase: str = field("State in a word.", default="", schema={"enum": ["Pending", "Ready", "Failed", "Terminating"]})
+    conditions: tuple[Condition, ...] = field(
+        "Ready, with the reason Reconciled, ReconciliationFailed or Terminating.", default=(), schema=CONDITION_LIST
+    )
+
+
+@record
+class Tenant(Kind):
+    """A tenant of the hub; its objects live in the namespace `tenant-<name>`."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        "Tenant", "tenants", "tenant", namespaced=False, columns=(Column("Phase", ".status.phase"), AGE)
+    )
+
+    kind: str = field(default="Tenant")
+    spec: TenantSpec = field(default_factory=TenantSpec)
+    status: TenantStatus = field(default_factory=TenantStatus)

@@ -1,0 +1,1 @@
+"""Pure helpers over raw Kubernetes objects."""
