@@ -1,0 +1,1 @@
+"""Providers of clusters: `local` (no Docker), later `kind` and `existing`."""
