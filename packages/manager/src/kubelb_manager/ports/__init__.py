@@ -1,0 +1,1 @@
+"""Which port of Envoy serves which port of a LoadBalancer (pure)."""

@@ -1,0 +1,117 @@
+"""The table of Envoy's ports in one fleet.
+
+What can happen: a LoadBalancer asks for ports, comes back with more or fewer, or goes; the manager
+restarts and reads the table back from `LoadBalancer.status`. What holds throughout:
+
+* a port once given to a key stays with it for as long as the key's object exists;
+* two keys never share a port, also if a damaged status says so (the first key in order keeps it);
+* nothing outside `PORT_RANGE` and nothing in `RESERVED` is ever given out;
+* the same table and the same wishes give the same result on every replica;
+* a full range is a result (`Allocation.unserved`), not an error and not a search without end.
+
+The search starts at a place that depends on the key, so a port that was just given back is rarely
+the next one given out: packets of an old address that is still being torn down must not find
+another application behind the same port.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from kubelb_common.kube.port import Object
+from kubelb_manager import untrusted
+
+#: 32768 and above collide with the ports of Envoy's own outgoing connections (ruling 11).
+PORT_RANGE = range(10000, 32768)
+#: HTTP and HTTPS listeners, Envoy's admin interface, its statistics, readiness and health listeners.
+RESERVED: frozenset[int] = frozenset({8080, 8443, 9001, *range(19000, 19100)})
+
+
+class PortKey(NamedTuple):
+    """A port that a LoadBalancer offers; names play no part, so renaming one moves nothing."""
+
+    namespace: str
+    load_balancer: str
+    port: int
+    protocol: str
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """Envoy's port for each wanted key, and the keys for which none was left, in order."""
+
+    ports: Mapping[PortKey, int]
+    unserved: tuple[PortKey, ...] = ()
+
+
+def allocate(
+    taken: Mapping[PortKey, int], wanted: Iterable[PortKey], reserved: Collection[int] = RESERVED
+) -> Allocation:
+    """Return a port for every wanted key.
+
+    Args:
+        taken: the table so far, with the ports of objects that are still being removed.
+        wanted: the keys that need a port; their order has no influence.
+        reserved: ports that are never given out.
+    """
+    used = set(taken.values()) | set(reserved)
+    ports: dict[PortKey, int] = {}
+    unserved: list[PortKey] = []
+    for key in sorted(set(wanted)):
+        port = taken.get(key)
+        if port is None:
+            port = _free_port(key, used)
+        if port is None:
+            unserved.append(key)
+            continue
+        used.add(port)
+        ports[key] = port
+    return Allocation(ports, tuple(unserved))
+
+
+def _free_port(key: PortKey, used: Collection[int]) -> int | None:
+    seed = hashlib.sha256("\0".join(map(str, key)).encode("utf-8", "backslashreplace")).digest()
+    start = int.from_bytes(seed[:8]) % len(PORT_RANGE)
+    for step in range(len(PORT_RANGE)):
+        port = PORT_RANGE[(start + step) % len(PORT_RANGE)]
+        if port not in used:
+            return port
+    return None
+
+
+def from_status(load_balancers: Iterable[Object], reserved: Collection[int] = RESERVED) -> dict[PortKey, int]:
+    """Return the table that the objects' `status.service.ports` hold.
+
+    An entry that cannot be ours (out of range, reserved, not a number) is left out and will be
+    allocated anew; of two keys with one port the first in order keeps it.
+    """
+    entries = sorted(entry for lb in load_balancers for entry in _entries(lb))
+    table: dict[PortKey, int] = {}
+    owned: set[int] = set()
+    for key, port in entries:
+        if port in PORT_RANGE and port not in reserved and port not in owned and key not in table:
+            table[key] = port
+            owned.add(port)
+    return table
+
+
+def _entries(lb: Object) -> Iterable[tuple[PortKey, int]]:
+    namespace = untrusted.string(untrusted.at(lb, "metadata", "namespace"))
+    name = untrusted.string(untrusted.at(lb, "metadata", "name"))
+    for entry in untrusted.sequence(untrusted.at(lb, "status", "service", "ports")):
+        parsed = _entry(entry)
+        if parsed is not None:
+            number, protocol, target = parsed
+            yield PortKey(namespace, name, number, protocol), target
+
+
+def _entry(entry: Any) -> tuple[int, str, int] | None:
+    number = untrusted.port_number(untrusted.at(entry, "port"))
+    target = untrusted.port_number(untrusted.at(entry, "targetPort"))
+    protocol = untrusted.at(entry, "protocol") or "TCP"
+    if number is None or target is None or protocol not in ("TCP", "UDP"):
+        return None
+    return number, protocol, target

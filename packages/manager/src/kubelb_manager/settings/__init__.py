@@ -1,0 +1,1 @@
+"""What Config and Tenant come to once their precedence is applied (pure)."""

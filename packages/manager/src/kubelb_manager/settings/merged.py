@@ -1,0 +1,110 @@
+"""Config and Tenant as one value: the precedence, and nothing else.
+
+Classes, lists and numbers: the Tenant's if set, else Config's. `disable`: either. An absent Config
+means the defaults. Both objects are an admin's, yet read with the same care as a tenant's: a value
+of a wrong type counts as unset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kubelb_common.kube.port import Object
+from kubelb_manager import untrusted
+from kubelb_manager.settings.annotations import AnnotationPolicy, annotation_policy
+
+DEFAULT_REPLICAS = 3
+DEFAULT_GRACE_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What decides about a tenant's traffic and objects; equal settings give equal translations.
+
+    Attributes:
+        hosts_allowed: host patterns, empty = any host.
+        endpoints_allowed: CIDRs that the tenant may name as endpoints, with any port (ruling 4).
+        external_traffic_policy: of the fleet's Services; Local keeps the client's address (ruling 9).
+    """
+
+    annotations: AnnotationPolicy = field(default_factory=AnnotationPolicy)
+    load_balancer_class: str = ""
+    load_balancer_disabled: bool = False
+    ingress_class: str = ""
+    ingress_disabled: bool = False
+    hosts_allowed: tuple[str, ...] = ()
+    endpoints_allowed: tuple[str, ...] = ()
+    external_traffic_policy: str = "Local"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvoySettings:
+    """How the pods of a fleet run. The mappings are Kubernetes core types, passed on as written."""
+
+    image: str = ""
+    use_daemon_set: bool = False
+    replicas: int = DEFAULT_REPLICAS
+    single_pod_per_node: bool = False
+    grace_seconds: int = DEFAULT_GRACE_SECONDS
+    node_selector: Mapping[str, Any] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+    affinity: Mapping[str, Any] = field(default_factory=dict)
+    resources: Mapping[str, Any] = field(default_factory=dict)
+
+
+def merged(config: Object | None, tenant: Object | None) -> Settings:
+    """Return the settings that hold for `tenant` under `config`; None stands for an object that is absent."""
+    own, general = _spec(tenant), _spec(config)
+    hosts = _first_list(own, general, "hosts", "allowed")
+    return Settings(
+        annotations=annotation_policy(general, own, hosts),
+        load_balancer_class=_first_text(own, general, "loadBalancer", "class"),
+        load_balancer_disabled=_either(own, general, "loadBalancer", "disable"),
+        ingress_class=_first_text(own, general, "ingress", "class"),
+        ingress_disabled=_either(own, general, "ingress", "disable"),
+        hosts_allowed=hosts,
+        endpoints_allowed=_first_list(own, general, "endpoints", "allowed"),
+        external_traffic_policy=(
+            "Cluster" if _first_text(own, general, "loadBalancer", "externalTrafficPolicy") == "Cluster" else "Local"
+        ),
+    )
+
+
+def envoy(config: Object | None, tenant: Object | None) -> EnvoySettings:
+    """Return how the tenant's fleet runs."""
+    own, general = (
+        untrusted.mapping(_spec(tenant).get("envoyProxy")),
+        untrusted.mapping(_spec(config).get("envoyProxy")),
+    )
+    grace = untrusted.integer(untrusted.at(general, "gracefulShutdown", "terminationGracePeriodSeconds"))
+    replicas = untrusted.integer(own.get("replicas")) or untrusted.integer(general.get("replicas"))
+    return EnvoySettings(
+        image=_first_text(own, general, "image"),
+        use_daemon_set=general.get("useDaemonset") is True,
+        replicas=max(1, replicas or DEFAULT_REPLICAS),
+        single_pod_per_node=general.get("singlePodPerNode") is True,
+        grace_seconds=max(30, grace) if grace is not None else DEFAULT_GRACE_SECONDS,
+        node_selector=untrusted.mapping(general.get("nodeSelector")),
+        tolerations=tuple(item for item in untrusted.sequence(general.get("tolerations")) if isinstance(item, dict)),
+        affinity=untrusted.mapping(general.get("affinity")),
+        resources=untrusted.mapping(own.get("resources") or general.get("resources")),
+    )
+
+
+def _spec(obj: Object | None) -> Mapping[str, Any]:
+    return untrusted.mapping(untrusted.at(obj, "spec"))
+
+
+def _first_text(own: Any, general: Any, *path: str) -> str:
+    return untrusted.string(untrusted.at(own, *path)) or untrusted.string(untrusted.at(general, *path))
+
+
+def _first_list(own: Any, general: Any, *path: str) -> tuple[str, ...]:
+    value = untrusted.at(own, *path) or untrusted.at(general, *path)
+    return tuple(sorted({item for item in untrusted.sequence(value) if isinstance(item, str)}))
+
+
+def _either(own: Any, general: Any, *path: str) -> bool:
+    return untrusted.at(own, *path) is True or untrusted.at(general, *path) is True

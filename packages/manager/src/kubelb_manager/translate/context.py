@@ -1,0 +1,109 @@
+"""What every object of one tenant shares in a translation.
+
+Equal contexts and equal objects give equal results, so a caller may keep a result for as long as
+the object's resourceVersion and the context stay the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from kubelb_common.kube.port import Object
+from kubelb_common.names import SHARED_FLEET
+from kubelb_manager import untrusted
+from kubelb_manager.settings.merged import Settings
+from kubelb_manager.translate.addresses import AddressPolicy, ip_literal
+
+#: More addresses than this in one list are not looked at.
+MAX_ADDRESSES = 5000
+
+
+class Given(NamedTuple):
+    """A list of addresses as a tenant gave it: canonical IP literals, host names, and how many were neither."""
+
+    ips: tuple[str, ...]
+    hostnames: tuple[str, ...]
+    malformed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """See the module.
+
+    Attributes:
+        tenant_namespace: the tenant's namespace in the management cluster.
+        fleet: the fleet's name within it.
+        nodes: the tenant's Addresses objects: (name, addresses), sorted by name.
+        settings: Config and Tenant, merged.
+        addresses: which endpoints are refused or granted.
+        resolved: (host name, its IP literals) of every name given as an address, as far as known.
+    """
+
+    tenant_namespace: str
+    fleet: str = SHARED_FLEET
+    nodes: tuple[tuple[str, Given], ...] = ()
+    settings: Settings = field(default_factory=Settings)
+    addresses: AddressPolicy = field(default_factory=AddressPolicy)
+    resolved: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def addresses_named(self, name: str) -> Given | None:
+        """Return the Addresses object of this name, or None."""
+        return next((given for other, given in self.nodes if other == name), None)
+
+    def resolve(self, hostname: str) -> tuple[str, ...]:
+        """Return the IP literals of a host name; none if it is not resolved (yet)."""
+        return next((ips for name, ips in self.resolved if name == hostname), ())
+
+    def is_node(self, ip: str) -> bool:
+        """Whether this IP literal is listed in one of the tenant's Addresses objects."""
+        return any(ip in given.ips for _, given in self.nodes)
+
+
+def given_addresses(entries: Any) -> Given:
+    """Return a list of EndpointAddress of our contract; never raises.
+
+    `ip` counts if both fields are set; what it holds is told by its content (a name in `ip` is a name).
+    """
+    ips: set[str] = set()
+    hostnames: set[str] = set()
+    malformed = 0
+    for entry in untrusted.sequence(entries)[:MAX_ADDRESSES]:
+        text = untrusted.string(untrusted.at(entry, "ip")) or untrusted.string(untrusted.at(entry, "hostname"))
+        ip, name = ip_literal(text), text.lower().removesuffix(".")
+        if ip is not None:
+            ips.add(ip)
+        elif untrusted.is_subdomain(name) and not name.rpartition(".")[2].isdigit():
+            hostnames.add(name)
+        else:
+            malformed += 1
+    return Given(tuple(sorted(ips)), tuple(sorted(hostnames)), malformed)
+
+
+def nodes_from(addresses: Iterable[Object]) -> tuple[tuple[str, Given], ...]:
+    """Return `Context.nodes` from the tenant's Addresses objects."""
+    return tuple(
+        sorted(
+            (
+                untrusted.string(untrusted.at(item, "metadata", "name")),
+                given_addresses(untrusted.at(item, "spec", "addresses")),
+            )
+            for item in addresses
+        )
+    )
+
+
+def hostnames_of(obj: Object) -> tuple[str, ...]:
+    """Return the host names that an Addresses, LoadBalancer or Route gives as addresses; these need resolving."""
+    lists = [untrusted.at(obj, "spec", "addresses")]
+    lists += [untrusted.at(item, "addresses") for item in untrusted.sequence(untrusted.at(obj, "spec", "endpoints"))]
+    return tuple(sorted({name for entries in lists for name in given_addresses(entries).hostnames}))
+
+
+def resolved_from(names: Mapping[str, Iterable[str]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return `Context.resolved` from host names and their IP literals, in any order; other text is left out."""
+    return tuple(
+        (name, tuple(sorted({ip for text in texts if (ip := ip_literal(text)) is not None})))
+        for name, texts in sorted(names.items())
+    )

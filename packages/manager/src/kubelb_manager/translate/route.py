@@ -1,0 +1,121 @@
+"""A Route: a tenant's layer 7 object with the Services it names."""
+
+from __future__ import annotations
+
+from kubelb_common.kube.port import Object
+from kubelb_manager import untrusted
+from kubelb_manager.desired import copies
+from kubelb_manager.ir.model import (
+    Action,
+    Cluster,
+    Forward,
+    Host,
+    HostRules,
+    Layer,
+    Origin,
+    Part,
+    PathMatch,
+    Respond,
+    RouteRule,
+)
+from kubelb_manager.translate import acceptance, ages, endpoints, services
+from kubelb_manager.translate.context import Context
+from kubelb_manager.translate.ingress import Backend, Ingress, ResourceBackend, allowed_spec, read
+from kubelb_manager.translate.result import Problem, Reason, Translated, accepted, refused, resolved_refs
+
+#: The answer where a path is known and its backend cannot be reached.
+UNAVAILABLE = Respond(503)
+
+_TLS_NOTE = "spec.tls has no effect: this release answers HTTP only and terminates no TLS."
+
+
+def translate_route(route: Object, context: Context) -> Translated:
+    """Translate one Route; pure, and raises for nothing that JSON can hold."""
+    resource = untrusted.at(route, "spec", "source", "kubernetes", "resource")
+    usable = endpoints.route_addresses(untrusted.at(route, "spec", "endpoints"), context)
+    refusal = acceptance.first_refusal(resource, context.settings) or acceptance.services_refusal(route)
+    refusal = refusal or usable.refusal
+    if refusal is not None:
+        return refused(refusal)
+    ingress = read(resource)
+    work = _Translation(route, ingress, context, usable)
+    part = work.part(ages.age(route, resource, f"{ingress.namespace}/{ingress.name}"))
+    return Translated(
+        part=part,
+        verdicts=(accepted([_TLS_NOTE] if ingress.has_tls else []), resolved_refs(work.problems)),
+        services=tuple(sorted(work.used)),
+        copy=copies.ingress(
+            route,
+            namespace=context.tenant_namespace,
+            source=(ingress.namespace, ingress.name),
+            spec=allowed_spec(ingress),
+            annotations=context.settings.annotations.apply(
+                "ingress", untrusted.at(resource, "metadata", "annotations")
+            ),
+        ),
+    )
+
+
+class _Translation:
+    """One pass over one Ingress; collects clusters, Services in use and problems on its way."""
+
+    def __init__(self, route: Object, ingress: Ingress, context: Context, usable: endpoints.Usable) -> None:
+        metadata = untrusted.at(route, "metadata")
+        self._origin = Origin(
+            "Route",
+            untrusted.string(untrusted.at(metadata, "namespace")),
+            untrusted.string(untrusted.at(metadata, "name")),
+        )
+        self._ingress = ingress
+        self._context = context
+        self._usable = usable
+        self._services = services.read_services(route)
+        self._clusters: dict[str, Cluster] = {}
+        self._actions: dict[Backend, Action] = {}
+        self.problems: list[Problem] = []
+        self.used: set[str] = set()
+
+    def part(self, age: tuple[float, str]) -> Part:
+        """Return what the Ingress asks of its fleet."""
+        hosts = tuple(HostRules(host, tuple(rules.values())) for host, rules in self._hosts().items())
+        backend = self._ingress.default_backend
+        default = None if backend is None else self._action(backend)
+        if self._clusters:
+            self.problems.extend(self._usable.problems)
+        clusters = tuple(self._clusters[name] for name in sorted(self._clusters))
+        return Part(self._origin, age, hosts=hosts, default_backend=default, clusters=clusters)
+
+    def _hosts(self) -> dict[Host, dict[PathMatch, RouteRule]]:
+        """Return rules by host and match; of equal matches in one object the first counts."""
+        out: dict[Host, dict[PathMatch, RouteRule]] = {}
+        for rule in self._ingress.rules:
+            mine = out.setdefault(rule.host, {})
+            for path in rule.paths:
+                if path.match not in mine:
+                    mine[path.match] = RouteRule(path.match, self._action(path.backend), self._origin)
+        return dict(sorted(out.items()))
+
+    def _action(self, backend: Backend) -> Action:
+        if isinstance(backend, ResourceBackend):
+            self.problems.append(Problem(Reason.UNSUPPORTED_VALUE, "Backends other than Services are not served."))
+            return UNAVAILABLE
+        action = self._actions.get(backend)
+        if action is None:
+            found = services.find(self._services, self._ingress.namespace, backend.service, backend.port)
+            action = self._actions[backend] = self._reach(found)
+        return action
+
+    def _reach(self, found: services.NodePort | Problem) -> Action:
+        if isinstance(found, Problem):
+            self.problems.append(found)
+            return UNAVAILABLE
+        said = f"{found.service.namespace}/{found.service.name}"
+        ends = endpoints.reachable(self._usable.ips, found.node_port, self._context.addresses)
+        if self._usable.ips and not ends:
+            text = f"The node port {found.node_port} of the Service {said} is outside the node ports and not granted."
+            self.problems.append(Problem(Reason.PORT_NOT_ALLOWED, text))
+            return UNAVAILABLE
+        name = f"{self._context.tenant_namespace}/{said}/{found.port}/{found.node_port}/l7"
+        self._clusters[name] = Cluster(name, Layer.L7, ends)
+        self.used.add(said)
+        return Forward(name)
