@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from types import NoneType, UnionType
 from typing import Any, NewType, Protocol, Union, get_args, get_origin
 
@@ -175,8 +177,8 @@ def codec_for(hint: Any, record: type[Any]) -> Codec:
 
 def _composed(hint: Any, record: type[Any]) -> Codec:
     origin, args = get_origin(hint), get_args(hint)
-    if origin in (UnionType, Union) and NoneType in args and len(args) == 2:
-        return Optional(codec_for(next(arg for arg in args if arg is not NoneType), record))
+    if origin in (UnionType, Union) and NoneType in args:
+        return Optional(codec_for(reduce(or_, (arg for arg in args if arg is not NoneType)), record))
     if origin is tuple and len(args) == 2 and args[1] is Ellipsis:
         return ListOf(codec_for(args[0], record))
     if origin is Mapping and args[0] is str:
