@@ -1,0 +1,1 @@
+"""From resource tables to Envoys: cache, one protocol machine per stream, gRPC server, acknowledgements."""

@@ -1,0 +1,126 @@
+"""Network and HTTP filters, access logs, and the source "over this same stream" that several messages name.
+
+Every text that reaches a formatted field of Envoy passes `literal` (ruling 2). Nothing here is code,
+and nothing is an expression made from a tenant's text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubelb_manager.xds import protos as pb
+
+#: A request may be silent this long, in seconds; a connection too.
+IDLE = 3600
+_STREAMS = 256
+_WINDOW = 1 << 20
+
+_COMMON_LOG = {
+    "time": "%START_TIME%",
+    "duration_ms": "%DURATION%",
+    "bytes_in": "%BYTES_RECEIVED%",
+    "bytes_out": "%BYTES_SENT%",
+    "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+    "cluster": "%UPSTREAM_CLUSTER_RAW%",
+    "upstream": "%UPSTREAM_HOST%",
+    "flags": "%RESPONSE_FLAGS%",
+    "upstream_failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+}
+_HTTP_LOG = _COMMON_LOG | {
+    "method": "%REQUEST_HEADER(:METHOD)%",
+    "host": "%REQUEST_HEADER(:AUTHORITY)%",
+    "path": "%PATH(NQ)%",
+    "protocol": "%PROTOCOL%",
+    "status": "%RESPONSE_CODE%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "route": "%ROUTE_NAME%",
+    "request_id": "%REQUEST_HEADER(X-REQUEST-ID)%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+}
+
+
+def literal(text: str) -> str:
+    """Return `text` so that a formatted field shows it unchanged."""
+    return text.replace("%", "%%")
+
+
+def over_ads() -> Any:
+    """Return the config source "the same stream", without a time limit for the first answer.
+
+    With a limit, an Envoy whose manager dies between two messages would put a cluster without
+    endpoints, or a listener without routes, in the place of one that serves. Without it the old one
+    stays until the manager is back, and a new Envoy stays unready until it has everything.
+    """
+    return pb.ConfigSource(
+        ads=pb.AggregatedConfigSource(),
+        resource_api_version=pb.ApiVersion.V3,
+        initial_fetch_timeout=pb.duration(0),
+    )
+
+
+def http_connection_manager(listener: str, fleet: str) -> Any:
+    """Return the HTTP connection manager of `listener`, whose routes are the RouteConfiguration of the same name."""
+    hcm = pb.HttpConnectionManager
+    manager = hcm(
+        stat_prefix=listener,
+        rds=pb.Rds(config_source=over_ads(), route_config_name=listener),
+        http_filters=[
+            pb.HttpFilter(
+                name="envoy.filters.http.router",
+                typed_config=pb.any_of(pb.Router(suppress_envoy_headers=True)),
+            )
+        ],
+        common_http_protocol_options=pb.HttpProtocolOptions(
+            idle_timeout=pb.duration(IDLE),
+            headers_with_underscores_action=pb.HttpProtocolOptions.REJECT_REQUEST,
+        ),
+        http2_protocol_options=pb.Http2ProtocolOptions(
+            max_concurrent_streams=pb.UInt32Value(value=_STREAMS),
+            initial_stream_window_size=pb.UInt32Value(value=_WINDOW),
+            initial_connection_window_size=pb.UInt32Value(value=_WINDOW),
+        ),
+        stream_idle_timeout=pb.duration(IDLE),
+        server_header_transformation=hcm.PASS_THROUGH,
+        upgrade_configs=[hcm.UpgradeConfig(upgrade_type="websocket")],
+        # The client is who connects; what it says about itself is not believed (ruling 9).
+        use_remote_address=pb.BoolValue(value=True),
+        xff_num_trusted_hops=0,
+        internal_address_config=hcm.InternalAddressConfig(unix_sockets=False),
+        forward_client_cert_details=hcm.SANITIZE_SET,
+        generate_request_id=pb.BoolValue(value=True),
+        # A host is a name: neither a port nor a final dot makes it another one.
+        strip_any_host_port=True,
+        strip_trailing_host_dot=True,
+        # `..` must not climb out of a path that was routed. Doubled and escaped slashes stay as they are: they
+        # mean something to applications (object stores, registries, URLs in paths) and reach no other route.
+        normalize_path=pb.BoolValue(value=True),
+        merge_slashes=False,
+        path_with_escaped_slashes_action=hcm.KEEP_UNCHANGED,
+        access_log=[access_log(_HTTP_LOG, fleet, listener)],
+    )
+    return pb.Filter(name="envoy.filters.network.http_connection_manager", typed_config=pb.any_of(manager))
+
+
+def tcp_proxy(listener: str, cluster: str, fleet: str) -> Any:
+    """Return the filter that sends each connection of `listener` to `cluster`.
+
+    The hash of the source address is always computed, and has an effect only where the cluster is
+    Maglev: so turning session affinity on or off changes the cluster alone, and cuts no connection.
+    """
+    proxy = pb.TcpProxy(
+        stat_prefix=listener,
+        cluster=cluster,
+        hash_policy=[pb.HashPolicy(source_ip=pb.HashPolicy.SourceIp())],
+        max_connect_attempts=pb.UInt32Value(value=3),
+        idle_timeout=pb.duration(IDLE),
+        access_log=[access_log(_COMMON_LOG, fleet, listener)],
+    )
+    return pb.Filter(name="envoy.filters.network.tcp_proxy", typed_config=pb.any_of(proxy))
+
+
+def access_log(fields: dict[str, str], fleet: str, listener: str) -> Any:
+    """Return an access log to standard output, one JSON object a line."""
+    shape = pb.Struct()
+    shape.update(fields | {"fleet": literal(fleet), "listener": literal(listener)})
+    log = pb.StdoutAccessLog(log_format=pb.SubstitutionFormatString(json_format=shape))
+    return pb.AccessLog(name="envoy.access_loggers.stdout", typed_config=pb.any_of(log))

@@ -1,0 +1,127 @@
+"""IR to resources, remembering bytes: a changed host costs one virtual host and one join.
+
+The generator keeps, per fleet, what it made last time, by name, next to the IR object it was made from.
+An object that is the same one (or an equal one) is not serialised again. A type in which nothing changed is
+the same mapping object as before, so that whoever compares tables can skip it.
+
+Nothing here is kept across fleets, and what a fleet no longer has is forgotten with the next table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from kubelb_manager.ir.model import Action, Cluster, Endpoint, Fleet, HttpListener, RouteTable, TcpListener
+from kubelb_manager.xds import clusters, endpoints, listeners, routes
+from kubelb_manager.xds.check import check
+from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, ResourceTable, resource
+
+__all__ = ["Generator", "check"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Memo(Generic[K, V]):
+    """Values made from keys, one per name; only what the last pass used is kept."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[K, V]] = {}
+        self._now: dict[str, tuple[K, V]] = {}
+
+    def get(self, name: str, key: K, make: Callable[[], V]) -> V:
+        entry = self._last.get(name)
+        value = entry[1] if entry is not None and entry[0] == key else make()
+        self._now[name] = (key, value)
+        return value
+
+    def end_pass(self) -> None:
+        self._last, self._now = self._now, {}
+
+
+@dataclass(slots=True)
+class _FleetMemory:
+    clusters: _Memo[tuple[Any, ...], Resource] = field(default_factory=_Memo)
+    endpoints: _Memo[tuple[Endpoint, ...], Resource] = field(default_factory=_Memo)
+    listeners: _Memo[tuple[Any, ...], Resource] = field(default_factory=_Memo)
+    hosts: _Memo[tuple[RouteTable, Action], bytes] = field(default_factory=_Memo)
+    routes: _Memo[tuple[bytes, ...], Resource] = field(default_factory=_Memo)
+    table: dict[str, Mapping[str, Resource]] = field(default_factory=dict)
+
+    def end_pass(self) -> None:
+        for memo in (self.clusters, self.endpoints, self.listeners, self.hosts, self.routes):
+            memo.end_pass()
+
+
+class Generator:
+    """Makes the resource table of a fleet. The same fleet gives the same bytes, whatever was made before.
+
+    Args:
+        ipv6: whether listeners bind `::` (and IPv4 with it). False only for nodes whose kernel has no IPv6.
+    """
+
+    def __init__(self, *, ipv6: bool = True) -> None:
+        self._ipv6 = ipv6
+        self._fleets: dict[str, _FleetMemory] = {}
+
+    def table(self, fleet: Fleet) -> ResourceTable:
+        """Return all resources of `fleet`: clusters, endpoints, listeners, routes, each sorted by name."""
+        memory = self._fleets.setdefault(fleet.key, _FleetMemory())
+        made = {
+            CLUSTER: [_cluster(memory, each) for each in fleet.clusters],
+            ENDPOINTS: [_assignment(memory, each) for each in fleet.clusters],
+            LISTENER: [
+                *(self._listener(memory, fleet.key, each) for each in fleet.http),
+                *(self._listener(memory, fleet.key, each) for each in fleet.tcp),
+            ],
+            ROUTES: [_routes(memory, each) for each in fleet.http],
+        }
+        memory.table = {url: _by_name(memory.table.get(url, {}), made[url]) for url in made}
+        memory.end_pass()
+        return memory.table
+
+    def forget(self, fleet_key: str) -> None:
+        """Drop what is remembered for a fleet that is gone."""
+        self._fleets.pop(fleet_key, None)
+
+    def _listener(self, memory: _FleetMemory, fleet: str, listener: HttpListener | TcpListener) -> Resource:
+        def make() -> Resource:
+            if isinstance(listener, HttpListener):
+                return resource(listener.name, listeners.http_listener(listener, fleet, ipv6=self._ipv6))
+            return resource(listener.name, listeners.tcp_listener(listener, fleet, ipv6=self._ipv6))
+
+        cluster = listener.cluster if isinstance(listener, TcpListener) else None
+        return memory.listeners.get(listener.name, (listener.port, cluster), make)
+
+
+def _by_name(last: Mapping[str, Resource], made: list[Resource]) -> Mapping[str, Resource]:
+    table = {each.name: each for each in sorted(made)}
+    return last if last.keys() == table.keys() and all(last[name] is table[name] for name in table) else table
+
+
+def _cluster(memory: _FleetMemory, of: Cluster) -> Resource:
+    key = (of.layer, of.local_only, of.source_affinity)
+    return memory.clusters.get(of.name, key, lambda: resource(of.name, clusters.cluster(of)))
+
+
+def _assignment(memory: _FleetMemory, of: Cluster) -> Resource:
+    return memory.endpoints.get(of.name, of.endpoints, lambda: resource(of.name, endpoints.assignment(of)))
+
+
+def _routes(memory: _FleetMemory, listener: HttpListener) -> Resource:
+    unknown = listener.unknown_host
+    parts = [_host(memory, listener.name, each, unknown) for each in sorted(listener.tables, key=lambda t: t.host)]
+    parts.append(routes.unknown_host(unknown))
+
+    def join() -> Resource:
+        return resource(listener.name, routes.route_configuration(listener.name, parts))
+
+    # Equal bytes objects compare by identity first, so this key costs no second look at them.
+    return memory.routes.get(listener.name, tuple(parts), join)
+
+
+def _host(memory: _FleetMemory, listener: str, table: RouteTable, unknown: Action) -> bytes:
+    key = (table, unknown)
+    return memory.hosts.get(f"{listener}\0{table.host}", key, lambda: routes.virtual_host(table, unknown))

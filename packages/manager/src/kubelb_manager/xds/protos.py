@@ -1,0 +1,127 @@
+"""The one door to `envoy.*` and `google.*`: message classes by the names that the rest of this room uses.
+
+xds-protos ships no stubs, so everything here is `Any` to a type checker. Only modules that are used
+are imported: all of them would cost every process half a second at start.
+"""
+
+from __future__ import annotations
+
+from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
+from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
+from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
+from envoy.config.core.v3.health_check_pb2 import HealthCheck
+from envoy.config.core.v3.protocol_pb2 import (
+    Http1ProtocolOptions,
+    Http2ProtocolOptions,
+    HttpProtocolOptions,
+)
+from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
+from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoint, LocalityLbEndpoints
+from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
+from envoy.config.listener.v3.listener_pb2 import Listener
+from envoy.config.route.v3.route_components_pb2 import (
+    DirectResponseAction,
+    HeaderMatcher,
+    RetryPolicy,
+    Route,
+    RouteAction,
+    RouteMatch,
+    VirtualHost,
+)
+from envoy.config.route.v3.route_pb2 import RouteConfiguration
+from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
+from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    HttpFilter,
+    Rds,
+)
+from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import (
+    HttpProtocolOptions as UpstreamHttpOptions,
+)
+from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
+from envoy.type.matcher.v3.string_pb2 import StringMatcher
+from envoy.type.v3.hash_policy_pb2 import HashPolicy
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import DecodeError
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.wrappers_pb2 import BoolValue, DoubleValue, UInt32Value
+
+__all__ = [
+    "AccessLog",
+    "Address",
+    "AggregatedConfigSource",
+    "AnyMessage",
+    "ApiVersion",
+    "BoolValue",
+    "CircuitBreakers",
+    "Cluster",
+    "ClusterLoadAssignment",
+    "ConfigSource",
+    "DecodeError",
+    "DeltaDiscoveryRequest",
+    "DeltaDiscoveryResponse",
+    "DirectResponseAction",
+    "DoubleValue",
+    "Duration",
+    "Endpoint",
+    "Filter",
+    "FilterChain",
+    "HashPolicy",
+    "HeaderMatcher",
+    "HealthCheck",
+    "Http1ProtocolOptions",
+    "Http2ProtocolOptions",
+    "HttpConnectionManager",
+    "HttpFilter",
+    "HttpProtocolOptions",
+    "LbEndpoint",
+    "Listener",
+    "LocalityLbEndpoints",
+    "MessageToDict",
+    "PreviousHostsPredicate",
+    "Rds",
+    "RegexMatcher",
+    "RetryPolicy",
+    "Route",
+    "RouteAction",
+    "RouteConfiguration",
+    "RouteMatch",
+    "Router",
+    "SocketAddress",
+    "StdoutAccessLog",
+    "StringMatcher",
+    "Struct",
+    "SubstitutionFormatString",
+    "TcpProxy",
+    "UInt32Value",
+    "UpstreamHttpOptions",
+    "VirtualHost",
+    "any_of",
+    "duration",
+]
+
+_TYPE_PREFIX = "type.googleapis.com/"
+
+
+def any_of(message: object) -> AnyMessage:
+    """Pack `message` with map entries in key order, so that the same message has the same bytes.
+
+    `Any.Pack` leaves the order of map entries open, which would change versions for nothing.
+    """
+    name = message.DESCRIPTOR.full_name
+    return AnyMessage(type_url=_TYPE_PREFIX + name, value=message.SerializeToString(deterministic=True))
+
+
+def duration(seconds: float) -> Duration:
+    """Return `seconds` as a protobuf duration, exact to the millisecond."""
+    milliseconds = round(seconds * 1000)
+    return Duration(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)

@@ -1,0 +1,106 @@
+"""Virtual hosts, one per host table, and the RouteConfiguration that is joined from their bytes.
+
+Hosts (ruling 34, seen with Envoy): ports and a final dot are stripped before this table is looked up
+and before `:authority` is compared; the table is looked up without regard to case, `:authority` is
+not, so that comparison says so itself. Envoy's `*.example.com` covers any number of labels where ours
+covers one; each rule of such a host therefore also asks for the one label, and what has more labels
+falls to the unknown host.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from kubelb_manager.ir.model import ANY_HOST, Action, Forward, Host, PathKind, PathMatch, Respond, RouteTable
+from kubelb_manager.xds import protos as pb
+from kubelb_manager.xds.wire import framed
+
+#: Field numbers of RouteConfiguration.
+_NAME = 1
+_VIRTUAL_HOSTS = 2
+
+#: A request is tried again only where its headers cannot have reached an application (ruling 19).
+_RETRY_ON = "connect-failure,refused-stream,reset-before-request"
+_RETRIES = 2
+_MISS = "miss"
+_UNKNOWN_HOST = "unknown-host"
+
+
+def virtual_host(table: RouteTable, unknown_host: Action) -> bytes:
+    """Return the serialised virtual host of one host's table."""
+    one_label = _one_label(table.host)
+    message = pb.VirtualHost(name=table.host, domains=[table.host], retry_policy=_retry_policy())
+    for rule in table.rules:
+        name = f"{rule.origin.kind}/{rule.origin.namespace}/{rule.origin.name}"
+        message.routes.append(_route(name, _match(rule.match, one_label), rule.action))
+    message.routes.append(_route(_MISS, _match(_ALL, one_label), table.miss))
+    if one_label is not None:
+        message.routes.append(_route(_UNKNOWN_HOST, _match(_ALL, None), unknown_host))
+    data: bytes = message.SerializeToString(deterministic=True)
+    return data
+
+
+def unknown_host(action: Action) -> bytes:
+    """Return the serialised virtual host for every host without a table."""
+    return _bare_host(ANY_HOST, action)
+
+
+def route_configuration(name: str, virtual_hosts: Iterable[bytes]) -> bytes:
+    """Join serialised virtual hosts to a serialised RouteConfiguration."""
+    return b"".join([framed(_NAME, name.encode()), *(framed(_VIRTUAL_HOSTS, each) for each in virtual_hosts)])
+
+
+_ALL = PathMatch(PathKind.PREFIX, "/")
+
+
+def _bare_host(host: str, action: Action) -> bytes:
+    message = pb.VirtualHost(
+        name=host,
+        domains=[host],
+        retry_policy=_retry_policy(),
+        routes=[_route(_UNKNOWN_HOST, _match(_ALL, None), action)],
+    )
+    data: bytes = message.SerializeToString(deterministic=True)
+    return data
+
+
+def _route(name: str, match: Any, action: Action) -> Any:
+    if isinstance(action, Respond):
+        return pb.Route(name=name, match=match, direct_response=pb.DirectResponseAction(status=action.status))
+    assert isinstance(action, Forward)
+    return pb.Route(name=name, match=match, route=pb.RouteAction(cluster=action.cluster, timeout=pb.duration(0)))
+
+
+def _match(path: PathMatch, authority: Any | None) -> Any:
+    headers = [] if authority is None else [authority]
+    if path.kind is PathKind.EXACT:
+        return pb.RouteMatch(path=path.value, headers=headers)
+    if path.value == "/":
+        return pb.RouteMatch(prefix="/", headers=headers)
+    return pb.RouteMatch(path_separated_prefix=path.value, headers=headers)
+
+
+def _one_label(host: Host) -> Any | None:
+    """Return the condition that `*` of a wildcard host stands for exactly one label; None for other hosts."""
+    if not host.startswith("*."):
+        return None
+    pattern = r"(?i)[^.]+" + re.escape(host[1:])
+    return pb.HeaderMatcher(name=":authority", string_match=pb.StringMatcher(safe_regex=pb.RegexMatcher(regex=pattern)))
+
+
+def _retry_policy() -> Any:
+    return pb.RetryPolicy(
+        retry_on=_RETRY_ON,
+        num_retries=pb.UInt32Value(value=_RETRIES),
+        retry_host_predicate=[
+            pb.RetryPolicy.RetryHostPredicate(
+                name="envoy.retry_host_predicates.previous_hosts",
+                typed_config=pb.any_of(pb.PreviousHostsPredicate()),
+            )
+        ],
+        host_selection_retry_max_attempts=3,
+        # Default is 25 ms and then more; another node needs no rest.
+        retry_back_off=pb.RetryPolicy.RetryBackOff(base_interval=pb.duration(0.005), max_interval=pb.duration(0.05)),
+    )
