@@ -1,0 +1,84 @@
+"""Defaults and refusals of the built-in kinds, as far as our system can notice them."""
+
+from __future__ import annotations
+
+import base64
+
+from kubelb_common.kube.port import Object, Resource
+from kubelb_common.kube.resources import CRDS, NAMESPACES, SECRETS
+from kubelb_common.testing.fake import errors
+
+NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+
+
+def check_body(resource: Resource, obj: Object, namespace: str) -> None:
+    """Refuse a body that does not belong to the address it was sent to."""
+    kind, version = obj.get("kind"), obj.get("apiVersion")
+    if (kind and kind != resource.kind) or (version and version != resource.api_version):
+        given, wanted = f"{version}, Kind={kind}", f"{resource.api_version}, Kind={resource.kind}"
+        raise errors.bad_request(f"{given} in the body does not match the resource's {wanted}")
+    inside = obj["metadata"].get("namespace")
+    if resource.namespaced and inside and inside != namespace:
+        raise errors.bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
+
+
+def is_held(resource: Resource, obj: Object) -> bool:
+    """Whether finalizers keep the object when it is deleted."""
+    held = bool(obj["metadata"].get("finalizers"))
+    return held or (resource == NAMESPACES and bool(obj["spec"].get("finalizers")))
+
+
+def complete(resource: Resource, new: Object, old: Object | None) -> Object:
+    """Return `new` with the defaults of its kind; raises Invalid for what the kind forbids."""
+    if resource == NAMESPACES:
+        _complete_namespace(new, old)
+    elif resource == SECRETS:
+        _complete_secret(new, old)
+    elif resource == CRDS:
+        _complete_crd(new)
+    elif old is None and resource.plural == "services" and not resource.group:
+        new["status"] = {"loadBalancer": {}}
+    return new
+
+
+def _complete_namespace(new: Object, old: Object | None) -> None:
+    info = new["metadata"]
+    info["labels"] = {**(info.get("labels") or {}), NAMESPACE_LABEL: info["name"]}
+    if old is None:
+        new["spec"] = {"finalizers": ["kubernetes"]}
+        new["status"] = {"phase": "Active"}
+
+
+def _complete_secret(new: Object, old: Object | None) -> None:
+    for key, text in (new.pop("stringData", None) or {}).items():
+        new.setdefault("data", {})[key] = base64.b64encode(text.encode()).decode()
+    new.setdefault("type", "Opaque")
+    name = new["metadata"]["name"]
+    for key, value in (new.get("data") or {}).items():
+        try:
+            base64.b64decode(value, validate=True)
+        except (ValueError, TypeError):
+            raise errors.bad_request(f"Secret {name}: data[{key}] is not base64") from None
+    if old is not None and new["type"] != old["type"]:
+        raise errors.invalid(SECRETS, name, "type: Invalid value: field is immutable")
+    if new["type"] == "kubernetes.io/tls":
+        missing = [key for key in ("tls.crt", "tls.key") if key not in (new.get("data") or {})]
+        if missing:
+            raise errors.invalid(SECRETS, name, *(f"data[{key}]: Required value" for key in missing))
+
+
+def _complete_crd(new: Object) -> None:
+    spec = new["spec"]
+    expected = f"{spec['names']['plural']}.{spec['group']}"
+    if new["metadata"]["name"] != expected:
+        raise errors.invalid(CRDS, new["metadata"]["name"], f"metadata.name: Invalid value: must be {expected}")
+    accepted = {"type": "NamesAccepted", "status": "True", "reason": "NoConflicts"}
+    established = {"type": "Established", "status": "True", "reason": "InitialNamesAccepted"}
+    stored = [version["name"] for version in spec["versions"] if version.get("storage")]
+    new["status"] = {
+        "conditions": [accepted, established],
+        "acceptedNames": spec["names"],
+        "storedVersions": stored,
+    }
