@@ -1,0 +1,1 @@
+"""Operator runtime without a word of load balancing: caches, queues, controllers, ordered start and stop."""

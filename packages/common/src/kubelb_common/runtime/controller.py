@@ -1,0 +1,277 @@
+"""A controller: keys come from changes, a reconcile function makes the world match, errors come back later.
+
+What can happen, and in which order
+-----------------------------------
+A change in a watched informer is mapped to keys, of the object before *and* after, so that an object which leaves
+somebody's scope is seen by the one it leaves. Keys go through a `WorkQueue`: one key never has two reconciles at
+once, changes during a reconcile lead to one more. A reconcile gets a key and nothing else; it reads the stores,
+which are at least as new as the change that caused it. It may run at any time and twice in a row.
+
+A reconcile ends in one of these ways:
+
+* `DONE`: the key's back-off is forgotten.
+* `Again(after)`: as DONE, and the key comes back after so many seconds.
+* `Conflict` / `AlreadyExists`: somebody wrote in between, which is no fault; the key is tried again, the first time
+  at once and then after milliseconds (the store must catch up), without error logs, and like any other error when
+  it goes on.
+* another `KubeError` or `Fault`: logged as a warning, tried again by back-off, not before the server's Retry-After.
+* `Terminal`: trying again cannot help; logged once, and the next change of the object starts anew.
+* anything else: a programming error; logged with its stack, counted, tried again by back-off. The worker goes on.
+
+When `run` is cancelled no further key is handed out; reconciles that run get a grace to end before they are
+cancelled. Keys that still wait are dropped: a start lists everything again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from kubelb_common.kube.errors import ApiError, Conflict, KubeError
+from kubelb_common.kube.port import Object
+from kubelb_common.runtime import border
+from kubelb_common.runtime.backoff import Backoff
+from kubelb_common.runtime.border import Fault
+from kubelb_common.runtime.clock import Clock, SystemClock
+from kubelb_common.runtime.informer import Change, Informer
+from kubelb_common.runtime.keys import ObjectKey
+from kubelb_common.runtime.workqueue import RECONCILE_BACKOFF, WorkQueue
+from kubelb_common.telemetry import logs, metrics
+
+_log = logs.get(__name__)
+
+QUIET_CONFLICTS = 5
+GRACE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Nothing is left to do until something changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Look again after so many seconds, whatever happens."""
+
+    after: float
+
+
+Result = Done | Again
+DONE = Done()
+
+Reconcile = Callable[[ObjectKey], Awaitable[Result]]
+ToKeys = Callable[[Object], Iterable[ObjectKey]]
+When = Callable[[Change], bool]
+
+
+class Terminal(Exception):  # noqa: N818  # an outcome, not an accident
+    """Trying again cannot help until the object changes; the text says what is wrong and what to do."""
+
+
+def own_key(obj: Object) -> Iterable[ObjectKey]:
+    """Map an object to its own key."""
+    return (ObjectKey.of(obj),)
+
+
+def owner_key(kind: str, *, namespaced: bool = True) -> ToKeys:
+    """Return a mapping from an object to its controlling owner of this kind.
+
+    Args:
+        kind: the owner's kind; owners of other kinds, and references without `controller: true`, do not count.
+        namespaced: False if the owner is cluster-scoped; otherwise it lives in the object's namespace.
+    """
+
+    def keys(obj: Object) -> Iterable[ObjectKey]:
+        metadata = obj["metadata"]
+        namespace = metadata.get("namespace", "") if namespaced else ""
+        for reference in metadata.get("ownerReferences") or ():
+            if reference.get("controller") and reference.get("kind") == kind:
+                yield ObjectKey(namespace, reference["name"])
+
+    return keys
+
+
+def label_key(namespace_label: str, name_label: str) -> ToKeys:
+    """Return a mapping from a copy to its origin, maybe in another cluster, by the labels that name it.
+
+    An object without the name label maps to nothing; without the namespace label to a cluster-scoped origin.
+    """
+
+    def keys(obj: Object) -> Iterable[ObjectKey]:
+        labels = obj["metadata"].get("labels") or {}
+        if name := labels.get(name_label):
+            yield ObjectKey(labels.get(namespace_label, ""), name)
+
+    return keys
+
+
+def always(_change: Change) -> bool:
+    """Let every change through."""
+    return True
+
+
+class Controller:
+    """Runs `reconcile` for keys, by several workers.
+
+    Args:
+        name: for logs and metrics; unique in the process.
+        reconcile: makes the world match what the stores say of a key.
+        workers: how many keys are handled side by side.
+        clock: for durations.
+        backoff: between failures of one key.
+        hold: seconds that a change waits so that others join it; 0 hands it on in the same turn of the loop.
+        grace: seconds that running reconciles get when the controller stops.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        reconcile: Reconcile,
+        *,
+        workers: int = 1,
+        clock: Clock | None = None,
+        backoff: Backoff = RECONCILE_BACKOFF,
+        hold: float = 0.0,
+        grace: float = GRACE_SECONDS,
+    ) -> None:
+        self.name = name
+        self._reconcile = reconcile
+        self._workers = workers
+        self._clock = clock or SystemClock()
+        self._hold = hold
+        self._grace = grace
+        self._queue: WorkQueue[ObjectKey] = WorkQueue(
+            backoff,
+            on_depth=metrics.QUEUE_DEPTH.labels(name).set,
+            on_wait=metrics.QUEUE_SECONDS.labels(name).observe,
+        )
+        self._busy: set[asyncio.Task[None]] = set()
+        self._seconds = metrics.RECONCILE_SECONDS.labels(name)
+        self._log = _log.bind(controller=name)
+
+    def watch(self, informer: Informer, to_keys: ToKeys = own_key, *, when: When = always) -> None:
+        """Enqueue the keys of an informer's changes.
+
+        Args:
+            informer: where changes come from; may belong to another cluster than the keys.
+            to_keys: keys of one object; asked for the object before and after.
+            when: which changes count.
+        """
+
+        def on_change(change: Change) -> None:
+            if not when(change):
+                return
+            keys = {key for obj in change if obj is not None for key in to_keys(obj)}
+            for key in sorted(keys):
+                self.enqueue(key, after=self._hold)
+
+        informer.on_change(on_change)
+
+    def enqueue(self, key: ObjectKey, *, after: float = 0.0) -> None:
+        """Have the key reconciled, now or after so many seconds."""
+        self._queue.add_after(key, after)
+
+    async def idle(self) -> None:
+        """Wait until no key waits or is being reconciled; keys that wait for a timer do not count."""
+        await self._queue.idle()
+
+    async def run(self) -> None:
+        """Reconcile until cancelled."""
+        workers = [asyncio.create_task(self._work(), name=f"{self.name}-{n}") for n in range(self._workers)]
+        try:
+            await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)  # unlike gather, passes no cancellation on
+            for worker in workers:
+                if worker.done():
+                    worker.result()
+        finally:
+            await self._stop(workers)
+
+    async def _stop(self, workers: list[asyncio.Task[None]]) -> None:
+        self._queue.close()
+        for worker in workers:
+            if worker not in self._busy:
+                worker.cancel()
+        busy = [worker for worker in workers if worker in self._busy]
+        for worker in busy:
+            self._busy.discard(worker)  # tells the worker to end after this key
+        try:
+            if busy:
+                _, late = await asyncio.wait(busy, timeout=self._grace)
+                if late:
+                    self._log.warning("reconciles cancelled after their grace", count=len(late), grace=self._grace)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+    async def _work(self) -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        while True:
+            key = await self._queue.get()
+            self._busy.add(me)
+            try:
+                await self._handle(key)
+            finally:
+                self._queue.done(key)
+            if me not in self._busy:
+                return
+            self._busy.discard(me)
+
+    async def _handle(self, key: ObjectKey) -> None:
+        started = self._clock.monotonic()
+        try:
+            outcome = self._settle(key, await self._reconcile(key))
+        except Conflict as error:
+            outcome = self._conflict(key, error)
+        except (KubeError, Fault) as error:
+            outcome = self._failed(key, error)
+        except Terminal as error:
+            self._queue.forget(key)
+            self._log.warning("reconcile gave up", key=str(key), error=str(error))
+            outcome = "terminal"
+        except asyncio.CancelledError as error:
+            if _is_cancelled():
+                raise
+            outcome = self._bug(key, error)  # something inside was cancelled, not this worker
+        except Exception as error:  # noqa: BLE001  # the supervisor's border: a worker never dies of one key
+            outcome = self._bug(key, error)
+        self._seconds.observe(self._clock.monotonic() - started)
+        metrics.RECONCILES.labels(self.name, outcome).inc()
+
+    def _settle(self, key: ObjectKey, result: Result) -> str:
+        match result:
+            case Done():
+                self._queue.forget(key)
+                return "done"
+            case Again(after):
+                self._queue.forget(key)
+                self._queue.add_after(key, after)
+                return "again"
+        raise TypeError(f"reconcile of {self.name} returned {result!r} instead of DONE or Again")
+
+    def _conflict(self, key: ObjectKey, error: Conflict) -> str:
+        before = self._queue.failures(key)
+        delay = self._queue.retry(key, at_once=before == 0)
+        if before < QUIET_CONFLICTS:
+            self._log.debug("reconcile meets a conflict", key=str(key), error=str(error))
+        else:
+            self._log.warning("reconcile conflicts again and again", key=str(key), error=str(error), retry_in=delay)
+        return "conflict"
+
+    def _failed(self, key: ObjectKey, error: Exception) -> str:
+        wait = (error.retry_after if isinstance(error, ApiError) else None) or 0.0
+        delay = self._queue.retry(key, at_least=wait)
+        self._log.warning("reconcile failed", key=str(key), error=str(error), retry_in=round(delay, 3))
+        return "error"
+
+    def _bug(self, key: ObjectKey, error: BaseException) -> str:
+        delay = self._queue.retry(key)
+        border.report("reconcile", error, controller=self.name, key=str(key), retry_in=round(delay, 3))
+        return "bug"
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
