@@ -20,6 +20,8 @@ LABEL_ORIGIN_NAME = f"{GROUP}/origin-name"
 LABEL_ORIGIN_KIND = f"{GROUP}/origin-resource-kind"
 LABEL_MANAGED_BY = f"{GROUP}/managed-by"
 MANAGED_BY = "kubelb"
+#: UID of `kube-system` in the tenant cluster that an object was exported from (ruling 21): only that cluster deletes it.
+LABEL_ORIGIN_CLUSTER = f"{GROUP}/origin-cluster"
 LABEL_TENANT = f"{GROUP}/tenant"
 LABEL_LB_NAME = f"{GROUP}/lb-name"
 LABEL_LB_NAMESPACE = f"{GROUP}/lb-namespace"
@@ -35,6 +37,10 @@ LABEL_APP_MANAGED_BY = "app.kubernetes.io/managed-by"
 ANNOTATION_STATUS = f"{GROUP}/status"
 #: Full name where a label had to be shortened (ruling 25).
 ANNOTATION_ORIGIN_NAME = f"{GROUP}/origin-full-name"
+#: Keys of the annotations that we set on an object, so that one which is no longer wanted can be told from a foreign one.
+ANNOTATION_OWNED = f"{GROUP}/owned-annotations"
+#: Digest of the spec that we wanted, where the API server fills in defaults (workloads).
+ANNOTATION_WANTED_SPEC = f"{GROUP}/wanted-spec"
 ANNOTATION_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 ANNOTATION_LEGACY_INGRESS_CLASS = "kubernetes.io/ingress.class"
 

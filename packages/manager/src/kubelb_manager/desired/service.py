@@ -31,7 +31,7 @@ def load_balancer(lb: Object, *, fleet: str, settings: Settings, ports: Iterable
     Args:
         lb: an accepted LoadBalancer; it becomes the owner.
         fleet: the fleet that serves it.
-        settings: class, traffic policy and annotations.
+        settings: class and annotations.
         ports: from `service_port`, the target port being Envoy's.
     """
     name, namespace = lb["metadata"]["name"], lb["metadata"]["namespace"]
@@ -88,7 +88,9 @@ def ingress(tenant: Object, tenant_namespace: str, *, fleet: str, settings: Sett
 def _spec(service_type: str, ports: list[Object], namespace: str, fleet: str, settings: Settings) -> Object:
     spec: Object = {"type": service_type, "selector": meta.fleet_labels(namespace, fleet), "ports": ports}
     if service_type == "LoadBalancer":
-        spec["externalTrafficPolicy"] = settings.external_traffic_policy
+        # Local keeps the client's address (ruling 9). The policy of the tenant's Service is about the
+        # tenant's nodes and defaults to Cluster, so it cannot be taken as a wish for this one.
+        spec["externalTrafficPolicy"] = "Local"
         if settings.load_balancer_class:
             spec["loadBalancerClass"] = settings.load_balancer_class
     return spec

@@ -26,7 +26,7 @@ class Settings:
     Attributes:
         hosts_allowed: host patterns, empty = any host.
         endpoints_allowed: CIDRs that the tenant may name as endpoints, with any port (ruling 4).
-        external_traffic_policy: of the fleet's Services; Local keeps the client's address (ruling 9).
+        denied_addresses: CIDRs in which no endpoint may lie, Config's and the Tenant's together.
     """
 
     annotations: AnnotationPolicy = field(default_factory=AnnotationPolicy)
@@ -36,7 +36,7 @@ class Settings:
     ingress_disabled: bool = False
     hosts_allowed: tuple[str, ...] = ()
     endpoints_allowed: tuple[str, ...] = ()
-    external_traffic_policy: str = "Local"
+    denied_addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,7 @@ def merged(config: Object | None, tenant: Object | None) -> Settings:
         ingress_disabled=_either(own, general, "ingress", "disable"),
         hosts_allowed=hosts,
         endpoints_allowed=_first_list(own, general, "endpoints", "allowed"),
-        external_traffic_policy=(
-            "Cluster" if _first_text(own, general, "loadBalancer", "externalTrafficPolicy") == "Cluster" else "Local"
-        ),
+        denied_addresses=tuple(sorted({*_texts(own.get("deniedAddresses")), *_texts(general.get("deniedAddresses"))})),
     )
 
 
@@ -102,7 +100,10 @@ def _first_text(own: Any, general: Any, *path: str) -> str:
 
 
 def _first_list(own: Any, general: Any, *path: str) -> tuple[str, ...]:
-    value = untrusted.at(own, *path) or untrusted.at(general, *path)
+    return _texts(untrusted.at(own, *path)) or _texts(untrusted.at(general, *path))
+
+
+def _texts(value: Any) -> tuple[str, ...]:
     return tuple(sorted({item for item in untrusted.sequence(value) if isinstance(item, str)}))
 
 

@@ -1,7 +1,16 @@
 """What every object of one tenant shares in a translation.
 
 Equal contexts and equal objects give equal results, so a caller may keep a result for as long as
-the object's resourceVersion and the context stay the same.
+the object's resourceVersion and the context stay the same. How one is made:
+
+    settings = merged(config, tenant)
+    Context(
+        tenant_namespace=namespace,
+        nodes=nodes_from(addresses_objects),
+        settings=settings,
+        addresses=address_policy(denied=[*hub_ranges, *settings.denied_addresses], granted=settings.endpoints_allowed),
+        resolved=resolved_from({name: ips}),  # for every name in hostnames_of(object)
+    )
 """
 
 from __future__ import annotations

@@ -142,10 +142,12 @@ def _spec_refusal(lb: Object, context: Context) -> Problem | None:
     metadata, spec = untrusted.at(lb, "metadata"), untrusted.at(lb, "spec")
     if context.settings.load_balancer_disabled:
         return Problem(Reason.DISABLED, "The administrator has disabled LoadBalancers for this tenant.")
-    if not untrusted.is_subdomain(untrusted.string(untrusted.at(metadata, "name"))) or not untrusted.is_label(
-        untrusted.string(untrusted.at(metadata, "namespace"))
-    ):
-        return Problem(Reason.INVALID_METADATA, "The LoadBalancer has no valid name and namespace.")
+    if not untrusted.is_label(untrusted.string(untrusted.at(metadata, "namespace"))):
+        return Problem(Reason.INVALID_METADATA, "The LoadBalancer has no valid namespace.")
+    name = untrusted.string(untrusted.at(metadata, "name"))
+    if not name or not untrusted.is_label(names.load_balancer_service(name)):
+        text = "metadata.name must be a DNS label of at most 57 characters: its Service is named after it."
+        return Problem(Reason.INVALID_METADATA, text)
     sets = untrusted.sequence(untrusted.at(spec, "endpoints"))
     if not sets:
         return Problem(Reason.INVALID_SPEC, "spec.endpoints is empty.")
