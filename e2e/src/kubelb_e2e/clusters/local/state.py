@@ -1,0 +1,185 @@
+"""The lab's folder on the host and who is alive: paths, process identities, stale folders.
+
+A lab's processes are known by pid *and* start time, since a pid alone is soon somebody else's. A
+folder whose lab process is gone is stale: a crash or a reboot left it; `up` and `down` remove it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+#: sockaddr_un holds 108 bytes with the final zero; the longest socket name is added to the folder.
+_SOCKET_PATH_MAX = 107
+_LONGEST_SOCKET = "/control.sock"
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
+
+
+class LabError(Exception):
+    """A lab cannot do what was asked; the text says what, where and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """One process in the host's numbering, safe against reuse of its pid."""
+
+    pid: int
+    started: int
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessId | None:
+        """Return the identity of the running process `pid`, None if there is none."""
+        found = _stat(pid)
+        return cls(pid, int(found[19])) if found else None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs; a zombie does not."""
+        found = _stat(self.pid)
+        return found is not None and found[0] != "Z" and int(found[19]) == self.started
+
+    def kill(self) -> None:
+        """End it at once if it is still the same process."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The two ends of a running lab: the host's side (forwarder) and the lab's first process."""
+
+    host: ProcessId
+    lab: ProcessId
+    mode: str
+
+    def dump(self, directory: Path) -> None:
+        """Write to `running.json`, whole or not at all."""
+        write_atomically(directory / "running.json", json.dumps(asdict(self)))
+
+    @classmethod
+    def load(cls, directory: Path) -> Running | None:
+        """Return what `dump` wrote, or None."""
+        try:
+            raw: dict[str, Any] = json.loads((directory / "running.json").read_text())
+            return cls(ProcessId(**raw["host"]), ProcessId(**raw["lab"]), raw["mode"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def state_root() -> Path:
+    """Return the folder of all labs of this user: KUBELB_LAB_DIR, ~/.local/state, else the temporary folder."""
+    chosen = os.environ.get("KUBELB_LAB_DIR")
+    if chosen:
+        return Path(chosen).absolute()
+    home = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    candidate = Path(home, "kubelb-lab")
+    fits = len(str(candidate)) + 1 + 32 + len(_LONGEST_SOCKET) <= _SOCKET_PATH_MAX
+    if candidate.is_absolute() and fits and _can_create(candidate):
+        return candidate
+    return Path(tempfile.gettempdir(), f"kubelb-lab-{os.getuid()}")
+
+
+def lab_directory(name: str) -> Path:
+    """Return the folder of the lab `name`; raises LabError for a name that cannot be one."""
+    if not _NAME.fullmatch(name):
+        raise LabError(f"lab name {name!r}: 1-32 lower-case letters, digits and '-', not at the ends")
+    directory = state_root() / name
+    if len(str(directory) + _LONGEST_SOCKET) > _SOCKET_PATH_MAX:
+        raise LabError(f"{directory}: too long for unix sockets; set KUBELB_LAB_DIR to a shorter folder")
+    return directory
+
+
+def labs() -> list[str]:
+    """Return the names of all labs of this user that have a folder."""
+    root = state_root()
+    return sorted(entry.name for entry in root.iterdir() if (entry / "lab.json").exists()) if root.is_dir() else []
+
+
+def create(directory: Path) -> None:
+    """Create a lab's folder for this user alone; raises LabError."""
+    root = directory.parent
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        owner = root.stat().st_uid
+        directory.mkdir(mode=0o700)
+    except OSError as error:
+        raise LabError(f"cannot create the lab's folder {directory}: {error.strerror}; set KUBELB_LAB_DIR") from error
+    if owner != os.getuid():
+        raise LabError(f"{root} belongs to another user; set KUBELB_LAB_DIR to a folder of your own")
+
+
+def remove(directory: Path) -> None:
+    """Remove a lab's folder with all that is in it, read-only folders too."""
+
+    def make_writable(function: Callable[..., Any], name: str, _: object) -> None:
+        with contextlib.suppress(OSError):
+            Path(name).parent.chmod(stat.S_IRWXU)
+            if not Path(name).is_symlink() and Path(name).is_dir():
+                Path(name).chmod(stat.S_IRWXU)
+            function(name)
+
+    shutil.rmtree(directory, onerror=make_writable)
+
+
+@contextlib.contextmanager
+def locked(name: str, timeout: float = 600.0) -> Iterator[None]:
+    """Hold the lock of a lab's name while it is started or ended; raises LabError if another keeps it."""
+    root = state_root()
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (root / f".{name}.lock").open("w") as handle:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise LabError(f"lab {name}: another `up` or `down` holds {handle.name}") from None
+                time.sleep(0.1)
+        yield
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file so that a reader sees all of it or none."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    temporary.chmod(mode)
+    temporary.replace(path)
+
+
+def child_of(pid: int) -> int | None:
+    """Return the pid of the first child of `pid`, None if it has none (yet)."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            found = _stat(int(entry.name))
+            if found and int(found[1]) == pid and found[0] != "Z":
+                return int(entry.name)
+    return None
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of /proc/PID/stat after the command's name: state, ppid, ..., start time at 19."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def _can_create(path: Path) -> bool:
+    for folder in (path, *path.parents):
+        if folder.exists():
+            return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    return False
