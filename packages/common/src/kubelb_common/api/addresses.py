@@ -14,7 +14,7 @@ class AddressesSpec(Record):
     """The addresses."""
 
     addresses: tuple[EndpointAddress, ...] = field(
-        "Addresses of the tenant's ready nodes.", default=(), required=True, schema={"minItems": 1, "maxItems": 5000}
+        "Addresses of the tenant's ready nodes.", default=(), required=True, schema={"minItems": 1}
     )
 
 
