@@ -97,17 +97,18 @@ class Cache:
 
     # The publishing side -----------------------------------------------------------------------
 
-    def publish(self, fleet_key: str, table: ResourceTable) -> int:
+    def publish(self, fleet_key: str, table: ResourceTable, *, clusters_only: bool = False) -> int:
         """Serve `table` to the fleet from now on and return its generation, a number that only grows.
 
-        A table equal to the one before is the same generation, and nothing is sent.
+        A table equal to the one before is the same generation, and nothing is sent. With
+        `clusters_only` Envoys keep whatever listeners and routes they have until the next publication.
         """
         fleet = self._fleets.setdefault(fleet_key, _Fleet())
         before = fleet.snapshot
         changed = differences({} if before is None else before.table, table)
-        if before is not None and not changed:
+        if before is not None and not changed and before.clusters_only == clusters_only:
             return before.generation
-        fleet.snapshot = Snapshot(next(self._generations), table)
+        fleet.snapshot = Snapshot(next(self._generations), table, clusters_only)
         for session in tuple(fleet.sessions):
             session.send(session.stream.on_publish(fleet.snapshot, changed))
         return fleet.snapshot.generation

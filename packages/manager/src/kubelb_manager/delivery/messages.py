@@ -44,10 +44,15 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a fleet is served since `generation`."""
+    """What a fleet is served since `generation`.
+
+    `clusters_only`: nothing is said about listeners and routes yet, neither new ones nor that one is
+    gone. A manager that has just started knows its clusters before it knows every route.
+    """
 
     generation: int
     table: ResourceTable
+    clusters_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,10 +130,12 @@ class DeltaStream:
         self._note_generations()
         out: list[Response] = []
         for subscription in self._in_order():
-            if subscription.type_url in (LISTENER, ROUTES) and self._clusters_wait():
+            if subscription.type_url in (LISTENER, ROUTES) and (self._snapshot.clusters_only or self._clusters_wait()):
                 continue
             out += self._send_additions(subscription)
         self._note_generations()
+        if self._snapshot.clusters_only:
+            return out
         for subscription in self._in_order():
             out += self._send_removals(subscription)
         self._note_generations()

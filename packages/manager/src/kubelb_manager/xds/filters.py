@@ -88,8 +88,7 @@ def http_connection_manager(listener: str, fleet: str) -> Any:
         internal_address_config=hcm.InternalAddressConfig(unix_sockets=False),
         forward_client_cert_details=hcm.SANITIZE_SET,
         generate_request_id=pb.BoolValue(value=True),
-        # A host is a name: neither a port nor a final dot makes it another one.
-        strip_any_host_port=True,
+        # A final dot does not make a host another one; nor does a port, see `routes`.
         strip_trailing_host_dot=True,
         # `..` must not climb out of a path that was routed. Doubled and escaped slashes stay as they are: they
         # mean something to applications (object stores, registries, URLs in paths) and reach no other route.

@@ -1,8 +1,8 @@
 """Virtual hosts, one per host table, and the RouteConfiguration that is joined from their bytes.
 
-Hosts (ruling 34, seen with Envoy): ports and a final dot are stripped before this table is looked up
-and before `:authority` is compared; the table is looked up without regard to case, `:authority` is
-not, so that comparison says so itself. Envoy's `*.example.com` covers any number of labels where ours
+Hosts (ruling 34, seen with Envoy): a final dot is stripped before anything is compared. The table is looked up without
+regard to case and port; `:authority` is compared as the client wrote it, so that comparison says both
+itself. The port is not stripped, because the application should see the Host that its client used. Envoy's `*.example.com` covers any number of labels where ours
 covers one; each rule of such a host therefore also asks for the one label, and what has more labels
 falls to the unknown host.
 """
@@ -20,6 +20,8 @@ from kubelb_manager.xds.wire import framed
 #: Field numbers of RouteConfiguration.
 _NAME = 1
 _VIRTUAL_HOSTS = 2
+
+_IGNORE_PORT: bytes = pb.RouteConfiguration(ignore_port_in_host_matching=True).SerializeToString()
 
 #: A request is tried again only where its headers cannot have reached an application (ruling 19).
 _RETRY_ON = "connect-failure,refused-stream,reset-before-request"
@@ -49,7 +51,8 @@ def unknown_host(action: Action) -> bytes:
 
 def route_configuration(name: str, virtual_hosts: Iterable[bytes]) -> bytes:
     """Join serialised virtual hosts to a serialised RouteConfiguration."""
-    return b"".join([framed(_NAME, name.encode()), *(framed(_VIRTUAL_HOSTS, each) for each in virtual_hosts)])
+    hosts = (framed(_VIRTUAL_HOSTS, each) for each in virtual_hosts)
+    return b"".join([framed(_NAME, name.encode()), *hosts, _IGNORE_PORT])
 
 
 _ALL = PathMatch(PathKind.PREFIX, "/")
@@ -86,7 +89,7 @@ def _one_label(host: Host) -> Any | None:
     """Return the condition that `*` of a wildcard host stands for exactly one label; None for other hosts."""
     if not host.startswith("*."):
         return None
-    pattern = r"(?i)[^.]+" + re.escape(host[1:])
+    pattern = r"(?i)[^.:]+" + re.escape(host[1:]) + r"(:[0-9]*)?"
     return pb.HeaderMatcher(name=":authority", string_match=pb.StringMatcher(safe_regex=pb.RegexMatcher(regex=pattern)))
 
 
