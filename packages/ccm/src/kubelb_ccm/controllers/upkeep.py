@@ -1,0 +1,68 @@
+"""The controller of NodePort twins: what can change whether one is needed, mapped to its Service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kubelb_ccm.controllers.lifecycle import Lifecycle, service_matters
+from kubelb_ccm.controllers.twins import Twins
+from kubelb_ccm.export.twins import SLICE_SERVICE_LABEL, is_twin
+from kubelb_ccm.export.usage import used_services
+from kubelb_common import names
+from kubelb_common.kube.port import Object
+from kubelb_common.objects import view
+from kubelb_common.runtime.controller import Controller
+from kubelb_common.runtime.informer import Informer
+from kubelb_common.runtime.keys import ObjectKey
+
+
+def twins_controller(
+    twins: Twins,
+    *,
+    sources: Iterable[tuple[Informer, Lifecycle]],
+    services: Informer,
+    slices: Informer,
+    exports: Iterable[Informer],
+    tenant_states: Informer,
+    workers: int,
+) -> Controller:
+    """Return the controller; its keys are Services, the originals of twins.
+
+    Args:
+        twins: does the work.
+        sources: each kind whose objects name Services.
+        services: the tenant's Services, originals and twins.
+        slices: EndpointSlices that may have to be mirrored.
+        exports: each kind in the management cluster that may hold a twin.
+        tenant_states: says when nothing is held any more.
+        workers: how many twins are looked after side by side.
+    """
+    controller = Controller("twins", twins.reconcile, workers=workers)
+    for informer, lifecycle in sources:
+        controller.watch(informer, lifecycle.named_by)
+    controller.watch(services, original, when=service_matters)
+    controller.watch(slices, lambda found: _service_of(found, services))
+    for informer in exports:
+        controller.watch(informer, _used)
+    controller.watch(tenant_states, lambda _state: [key for twin in services.store.list() for key in _if_twin(twin)])
+    return controller
+
+
+def original(service: Object) -> list[ObjectKey]:
+    """Map a twin to the Service that it serves, and any other Service to itself."""
+    return _if_twin(service) or [ObjectKey.of(service)]
+
+
+def _if_twin(service: Object) -> list[ObjectKey]:
+    name = view.labels(service)[names.LABEL_ORIGIN_NAME] if is_twin(service) else ""
+    return [ObjectKey(view.namespace(service), name)] if name else []
+
+
+def _service_of(found: Object, services: Informer) -> list[ObjectKey]:
+    """Map an EndpointSlice to its Service, and one that we mirrored to the Service behind the twin."""
+    service = services.store.get(view.namespace(found), view.labels(found).get(SLICE_SERVICE_LABEL, ""))
+    return [] if service is None else original(service)
+
+
+def _used(exported: Object) -> list[ObjectKey]:
+    return [ObjectKey.parse(text) for text in used_services(exported)]
