@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from kubelb_e2e.clusters.local.state import LabError
+from kubelb_common.testing.binaries import MissingPrograms, require
 
-_PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubectl")
+from kubelb_e2e.clusters.local.state import LabError
 
 
 def binaries() -> Path:
     """Return the folder with etcd, the control plane and kubectl; raises LabError."""
-    cache = Path(os.environ.get("KUBELB_CACHE") or Path("~/.cache/kubelb-testbed").expanduser())
-    for folder in sorted(cache.glob("*"), reverse=True):
-        if all(os.access(folder / program, os.X_OK) for program in _PROGRAMS):
-            return folder
-    raise LabError(f"{cache}: no control-plane binaries; build them: make setup")
+    try:
+        return require()
+    except MissingPrograms as error:
+        raise LabError(str(error)) from error

@@ -10,27 +10,37 @@ from typing import Any
 
 from kubelb_common.kube.errors import KubeError, NotFound
 from kubelb_common.kube.port import KubeClient
-from kubelb_common.kube.resources import NODES, SERVICE_ACCOUNTS
+from kubelb_common.kube.resources import ENDPOINT_SLICES, NODES, SERVICE_ACCOUNTS, SERVICES
+from kubelb_common.runtime.informer import Informer
 from kubelb_e2e.clusters.local import client as door
-from kubelb_e2e.clusters.local import control_plane, credentials, network, nodes, wire
-from kubelb_e2e.clusters.local.model import ClusterSpec, LabSpec
+from kubelb_e2e.clusters.local import control_plane, credentials, dns, network, nodes, wire
+from kubelb_e2e.clusters.local.addresses import AddressController, Pool
+from kubelb_e2e.clusters.local.model import ClusterSpec, LabSpec, NodeSpec, pool_addresses
 from kubelb_e2e.clusters.local.processes import Processes, tail
 from kubelb_e2e.clusters.local.progress import Progress
 from kubelb_e2e.clusters.local.state import LabError
+from kubelb_e2e.clusters.local.zone import BY_SERVICE, LabZone, ServiceZone, service_of_slice
 
 _NODES_SECONDS = 120.0
 _POLL_SECONDS = 0.1
+_PARTS = ("agent", "kube-proxy")
 
 
 class LocalCluster:
     """Starts a cluster's parts in order and keeps its background tasks."""
 
-    def __init__(self, lab: LabSpec, spec: ClusterSpec, processes: Processes, progress: Progress) -> None:
+    def __init__(
+        self, lab: LabSpec, spec: ClusterSpec, zone: LabZone, *, processes: Processes, progress: Progress
+    ) -> None:
         self.spec = spec
         self._lab = lab
+        self._zone = zone
+        self._pool = Pool(pool_addresses())
         self._processes = processes
         self._progress = progress
         self._tasks: set[asyncio.Task[None]] = set()
+        self._heartbeats: dict[str, asyncio.Task[None]] = {}
+        self._client: KubeClient | None = None
 
     async def start(self) -> None:
         """Bring the cluster up; returns when pods can run. Raises LabError."""
@@ -42,8 +52,9 @@ class LocalCluster:
             await asyncio.to_thread(network.create_node, spec, node)
         await control_plane.start(self._lab, spec, self._processes)
         self._progress.say(f"{spec.name}: API server ready at {spec.api_server}")
-        client = await door.connect(spec.kubeconfig)
+        client = self._client = door.connect(spec.kubeconfig)
         try:
+            await self._start_services(client)
             await self._start_nodes(client)
         except KubeError as error:
             raise LabError(f"{spec.name}: {error}; see {spec.logs}/kube-apiserver.log") from error
@@ -51,11 +62,68 @@ class LocalCluster:
 
     def addresses_in_use(self) -> dict[str, str]:
         """Return LoadBalancer address -> `namespace/name` of its Service."""
-        return {}
+        return {address: str(key) for key, address in self._pool.used.items()}
 
     async def command(self, message: wire.Message) -> wire.Message:
-        """Answer a request to this cluster."""
-        raise LabError(f"{self.spec.name}: unknown action {message.get('action')!r}")
+        """Answer a request to this cluster; raises LabError.
+
+        Actions, all with `node`: `pause-heartbeat` (the cluster takes the node for dead after a while) and
+        `resume-heartbeat`; `stop` and `start` with `part` = `agent` or `kube-proxy`.
+        """
+        node = self._node(str(message.get("node")))
+        action, part = message.get("action"), message.get("part")
+        if action == "pause-heartbeat":
+            if (beat := self._heartbeats.pop(node.name, None)) is not None:
+                beat.cancel()
+        elif action == "resume-heartbeat":
+            self._beat(node)
+        elif action == "stop" and part in _PARTS:
+            process = self._processes.get(f"{node.name}/{part}")
+            if process is not None:
+                await process.stop()
+        elif action == "start" and part in _PARTS:
+            process = self._processes.get(f"{node.name}/{part}")
+            if process is None or not process.running:
+                self._start_part(part, node)
+        else:
+            raise LabError(f"{self.spec.name}: unknown action {action!r} {part or ''}")
+        return {}
+
+    def _node(self, name: str) -> NodeSpec:
+        for node in self.spec.nodes:
+            if node.name == name:
+                return node
+        raise LabError(f"no node {name!r} in {self.spec.name}; there are {', '.join(n.name for n in self.spec.nodes)}")
+
+    def _start_part(self, part: str, node: NodeSpec) -> None:
+        if part == "agent":
+            nodes.start_agent(self.spec, node, self._processes)
+        else:
+            nodes.start_proxy(self._lab, self.spec, node, self._processes)
+
+    def _beat(self, node: NodeSpec) -> None:
+        if self._client is not None and node.name not in self._heartbeats:
+            self._heartbeats[node.name] = self._background(nodes.keep_ready(self._client, node, self._progress.note))
+
+    async def _start_services(self, client: KubeClient) -> None:
+        """Start what watches Services: DNS and, in the management cluster, LoadBalancer addresses."""
+        services, slices = Informer(client, SERVICES), Informer(client, ENDPOINT_SLICES)
+        slices.store.add_index(BY_SERVICE, service_of_slice)
+        informers = [services, slices]
+        if self.spec.is_management:
+            self._zone.services = services.store
+            node_informer = Informer(client, NODES)
+            informers.append(node_informer)
+            addresses = AddressController(
+                self.spec, client, self._pool, services=services, slices=slices, nodes=node_informer
+            )
+        for informer in informers:
+            self._background(informer.run())
+        for informer in informers:
+            await informer.wait_synced()
+        if self.spec.is_management:
+            self._background(addresses.controller.run())
+        await dns.serve(self.spec.dns_address, (ServiceZone(services.store, slices.store), self._zone))
 
     async def _start_nodes(self, client: KubeClient) -> None:
         has_agent = importlib.util.find_spec("kubelb_e2e.clusters.local.agent.__main__") is not None
@@ -64,7 +132,7 @@ class LocalCluster:
             nodes.start_proxy(self._lab, self.spec, node, self._processes)
             if has_agent:
                 nodes.start_agent(self.spec, node, self._processes)
-            self._background(nodes.keep_ready(client, node, self._progress.say))
+            self._beat(node)
         await self._wait_usable(client)
 
     async def _wait_usable(self, client: KubeClient) -> None:
@@ -93,7 +161,13 @@ class LocalCluster:
         usable = {item["metadata"]["name"] for item in (await client.list(NODES)).items if nodes.is_usable(item)}
         return ", ".join(f"node {node.name} is not Ready" for node in self.spec.nodes if node.name not in usable)
 
-    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+    def _background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._progress.note(f"{self.spec.name}: a part of the lab crashed: {error!r}")

@@ -20,12 +20,14 @@ import sys
 import time
 from pathlib import Path
 
-from kubelb_e2e.clusters.local import netns, network, wire
+from kubelb_common.telemetry import logs
+from kubelb_e2e.clusters.local import dns, netns, network, wire
 from kubelb_e2e.clusters.local.cluster import LocalCluster
 from kubelb_e2e.clusters.local.model import LAB_ADDRESS, LabSpec
 from kubelb_e2e.clusters.local.processes import Processes
 from kubelb_e2e.clusters.local.progress import Progress
 from kubelb_e2e.clusters.local.state import LabError
+from kubelb_e2e.clusters.local.zone import LabZone
 
 STARTING, READY, FAILED = "starting", "ready", "failed"
 
@@ -39,7 +41,11 @@ class Daemon:
         self._processes = Processes()
         self._phase = STARTING
         self._end = asyncio.Event()
-        self._clusters = [LocalCluster(lab, cluster, self._processes, self._progress) for cluster in lab.clusters]
+        self._zone = LabZone(lab)
+        self._clusters = [
+            LocalCluster(lab, cluster, self._zone, processes=self._processes, progress=self._progress)
+            for cluster in lab.clusters
+        ]
 
     async def run(self) -> int:
         """Build the lab and serve until its end; return the exit code."""
@@ -59,6 +65,7 @@ class Daemon:
         reason = ""
         try:
             await asyncio.to_thread(network.create_lab, self._lab)
+            await dns.serve(LAB_ADDRESS, (self._zone,))
             self._progress.say("network: bridge without a way out")
             async with asyncio.TaskGroup() as group:
                 for cluster in self._clusters:
@@ -127,6 +134,7 @@ class Daemon:
 
 def main(directory: Path) -> int:
     """Run the daemon for the lab in `directory`."""
+    logs.configure("warning", json=False)
     return asyncio.run(Daemon(LabSpec.load(directory)).run())
 
 

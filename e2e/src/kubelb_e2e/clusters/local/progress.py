@@ -30,6 +30,10 @@ class Progress:
         """Tell of a step that is done."""
         self._add("progress", text)
 
+    def note(self, text: str) -> None:
+        """Write to the lab's log only."""
+        print(f"[{time.monotonic() - self.began:6.1f}s] {text}", flush=True)
+
     def finish(self, text: str) -> None:
         """Tell that all is done."""
         self._add("ok", text)
