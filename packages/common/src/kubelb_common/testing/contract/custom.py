@@ -1,0 +1,85 @@
+"""Custom kinds: pruning, defaults, validation; and our own CRDs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kubelb_common.kube import errors
+from kubelb_common.kube.port import KubeClient, Object
+from kubelb_common.testing.contract.support import WIDGET_CRD, WIDGETS, install, widget
+
+
+class CustomContract:
+    """What a CRD's schema does to an object."""
+
+    @pytest.fixture(autouse=True)
+    async def _widgets(self, client: KubeClient) -> None:
+        await install(client, WIDGET_CRD)
+
+    async def test_unknown_fields_are_pruned(self, client: KubeClient, space: str) -> None:
+        body = widget("one", unknown=1, labels={"any": "thing"}, free={"any": {"thing": 1}})
+        body["top"] = "level"
+        made = await client.create(WIDGETS, body, space)
+        assert "top" not in made
+        assert made["spec"] == {
+            "size": 1, "mode": "slow", "labels": {"any": "thing"}, "free": {"any": {"thing": 1}},
+        }  # fmt: skip
+
+    async def test_embedded_objects_are_kept(self, client: KubeClient, space: str) -> None:
+        embedded = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}, "spec": {"ports": [{"port": 1}]}}
+        made = await client.create(WIDGETS, widget("one", template=embedded), space)
+        assert made["spec"]["template"] == embedded
+
+    async def test_defaults(self, client: KubeClient, space: str) -> None:
+        made = await client.create(WIDGETS, widget("one", ports=[{"port": 1}, {"port": 2, "protocol": "UDP"}]), space)
+        assert made["spec"]["mode"] == "slow"
+        assert [port["protocol"] for port in made["spec"]["ports"]] == ["TCP", "UDP"]
+
+    async def test_null_of_a_defaulted_field(self, client: KubeClient, space: str) -> None:
+        made = await client.create(WIDGETS, widget("one", mode=None, note=None), space)
+        assert made["spec"] == {"size": 1, "mode": "slow", "note": None}
+
+    @pytest.mark.parametrize("percent", [5, "5%"])
+    async def test_int_or_string(self, client: KubeClient, space: str, percent: Any) -> None:
+        made = await client.create(WIDGETS, widget("one", percent=percent), space)
+        assert made["spec"]["percent"] == percent
+
+    @pytest.mark.parametrize(
+        "spec",
+        [
+            {"size": None},
+            {"size": "1"},
+            {"size": 1.5},
+            {"mode": "other"},
+            {"ports": []},
+            {"ports": [{"port": number} for number in range(1, 5)]},
+            {"ports": [{"port": 0}]},
+            {"ports": [{}]},
+            {"ports": [{"port": 1}, {"port": 1, "protocol": "UDP"}]},
+            {"labels": {"a": 1}},
+            {"percent": True},
+            {"free": "text"},
+            {"template": {"kind": "Service"}},
+        ],
+    )
+    async def test_invalid(self, client: KubeClient, space: str, spec: Object) -> None:
+        with pytest.raises(errors.Invalid):
+            await client.create(WIDGETS, widget("one", **spec), space)
+        await client.create(WIDGETS, widget("one"), space)
+        with pytest.raises(errors.Invalid):
+            await client.replace(WIDGETS, {**await client.get(WIDGETS, "one", space), "spec": {"size": 1, **spec}}, space)
+
+    async def test_replace_needs_a_version(self, client: KubeClient, space: str) -> None:
+        await client.create(WIDGETS, widget("one"), space)
+        with pytest.raises(errors.Invalid, match="resourceVersion"):
+            await client.replace(WIDGETS, widget("one", mode="fast"), space)
+
+    async def test_field_selectors_know_the_name_only(self, client: KubeClient, space: str) -> None:
+        await client.create(WIDGETS, widget("one"), space)
+        listed = await client.list(WIDGETS, space, field_selector="metadata.name=one")
+        assert len(listed.items) == 1
+        with pytest.raises(errors.ApiError) as caught:
+            await client.list(WIDGETS, space, field_selector="spec.size=1")
+        assert caught.value.code == 400
