@@ -24,7 +24,6 @@ from kubelb_manager.ir.model import (
     Cluster,
     Endpoint,
     Fleet,
-    Forward,
     Host,
     HttpListener,
     Layer,
@@ -177,9 +176,10 @@ class Lab:
         for name, text in files(options).items():
             (folder / name).write_text(text)
         log = folder / "envoy.log"
+        log.touch()
         arguments = ["-c", str(folder / "envoy.json"), "--use-dynamic-base-id", "--concurrency", str(workers)]
         arguments += ["--service-node", f"{FLEET}/{pod}", "--service-cluster", FLEET, "--drain-time-s", "1"]
-        arguments += ["--log-path", str(log), "-l", "info"]
+        arguments += ["--log-path", str(log), "-l", "info", "--file-flush-interval-msec", "50"]
         with (folder / "stdout.log").open("w") as out:
             process = await asyncio.create_subprocess_exec(self.binary, *arguments, stdout=out, stderr=out)
         envoy = Envoy(process, log, options.ready_port, options.stats_port, options.admin_port)
@@ -256,17 +256,15 @@ class Pki:
         (folder / "tls.key").write_bytes(leaf.key_pem)
         (folder / "ca.crt").write_bytes(self.ca.cert_pem)
 
+    @staticmethod
+    def make() -> Pki:
+        now = datetime.now(UTC)
+        ca = pki.create_ca("xds", now=now)
+        names = ("envoycp.kubelb.svc",)
+        leaf = pki.issue(ca, "xds", now=now, lifetime=timedelta(hours=1), usages=("server",), dns=names)
+        return Pki(ca, ServerTls(leaf.cert_pem, leaf.key_pem, ca.cert_pem))
+
 
 @pytest.fixture
 def certificates() -> Pki:
-    now = datetime.now(UTC)
-    ca = pki.create_ca("xds", now=now)
-    leaf = pki.issue(
-        ca, "xds", now=now, lifetime=timedelta(hours=1), usages=("server",), dns=("envoycp.kubelb.svc",)
-    )
-    return Pki(ca, ServerTls(leaf.cert_pem, leaf.key_pem, ca.cert_pem))
-
-
-@pytest.fixture
-def to() -> Callable[[str], Action]:
-    return Forward
+    return Pki.make()
