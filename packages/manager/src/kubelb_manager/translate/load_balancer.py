@@ -45,11 +45,11 @@ def translate_load_balancer(lb: Object, context: Context, ports: Mapping[PortKey
     refusal = next((found.refusal for found in usable if found.refusal is not None), None)
     if refusal is not None:
         return refused(refusal)
-    served, skipped, problems = _serve(lb, usable, context, ports)
+    served, skipped = _serve(lb, usable, context, ports)
     said = [problem.message for problem in skipped[:_SAID_PORTS]]
     if not served:
         return refused(Problem(skipped[0].reason, " ".join(said)))
-    problems += [problem for found in usable for problem in found.problems]
+    problems = [problem for found in usable for problem in found.problems]
     return Translated(
         part=_part(lb, served, context),
         verdicts=(accepted([*said, *_notes(lb)]), resolved_refs(problems)),
@@ -71,21 +71,17 @@ class _Served(NamedTuple):
 
 def _serve(
     lb: Object, usable: list[endpoints.Usable], context: Context, ports: Mapping[PortKey, int]
-) -> tuple[list[_Served], list[Problem], list[Problem]]:
-    """Return the ports that can be served, why others cannot, and what is unresolved in the first."""
+) -> tuple[list[_Served], list[Problem]]:
+    """Return the ports that can be served, and why others cannot."""
     served: list[_Served] = []
     skipped: list[Problem] = []
-    problems: list[Problem] = []
     for port in lb_ports.declared(lb):
         found = _serve_port(port, ports.get(lb_ports.key(lb, port)), usable, context)
         if isinstance(found, Problem):
             skipped.append(found)
-            continue
-        served.append(found)
-        if all(upstream is None for upstream in port.upstream):
-            text = f"No port under spec.endpoints belongs to the port {port.port}/{port.protocol}."
-            problems.append(Problem(Reason.PORT_NOT_FOUND, text))
-    return served, skipped, problems
+        else:
+            served.append(found)
+    return served, skipped
 
 
 def _serve_port(
@@ -94,6 +90,8 @@ def _serve_port(
     said = f"{port.port}/{port.protocol}"
     if port.protocol not in lb_ports.SERVED_PROTOCOLS:
         return Problem(Reason.UNSUPPORTED_PROTOCOL, f"The port {said} is not served: this release serves TCP only.")
+    if all(upstream is None for upstream in port.upstream):
+        return Problem(Reason.PORT_NOT_FOUND, f"No port under spec.endpoints belongs to the port {said}.")
     ends: set[Endpoint] = set()
     for found, upstream in zip(usable, port.upstream, strict=True):
         if upstream is None:

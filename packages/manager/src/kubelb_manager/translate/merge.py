@@ -39,6 +39,7 @@ from kubelb_manager.ir.model import (
     RouteTable,
     TcpListener,
 )
+from kubelb_manager.translate.ordered import Ordered
 
 NOT_FOUND = Respond(404)
 HTTP_LISTENER = "http"
@@ -61,53 +62,54 @@ class _Claim(NamedTuple):
     rules: HostRules
 
 
-_Shadows = tuple[tuple[Origin, str], ...]
+#: Whose rules lost on a host, and to whom, as text.
+_Lost = tuple[tuple[Origin, str], ...]
 
 
 @dataclass(slots=True)
 class MergeMemo:
     """What the last merge of one fleet came to; belongs to one caller and one fleet."""
 
+    #: The parts by identity; holding them keeps their identities from being given to other objects.
     _parts: dict[int, Part] = field(default_factory=dict)
     _claims: dict[Host, dict[int, _Claim]] = field(default_factory=dict)
-    _tables: dict[Host, RouteTable] = field(default_factory=dict)
-    _shadows: dict[Host, _Shadows] = field(default_factory=dict)
     _defaults: dict[int, Part] = field(default_factory=dict)
-    _listeners: dict[int, tuple[TcpListener, ...]] = field(default_factory=dict)
-    _clusters: dict[str, Counter[Cluster]] = field(default_factory=dict)
-    _chosen: dict[str, Cluster] = field(default_factory=dict)
+    _cluster_claims: dict[str, Counter[Cluster]] = field(default_factory=dict)
     _http_parts: int = 0
-    _unknown: Action = NOT_FOUND
-    _sorted_tables: tuple[RouteTable, ...] = ()
-    _sorted_clusters: tuple[Cluster, ...] = ()
-    _sorted_tcp: tuple[TcpListener, ...] = ()
-    _by_origin: Mapping[Origin, tuple[str, ...]] = field(default_factory=dict)
+
+    _unknown_host: Action = NOT_FOUND
+    _tables: Ordered[Host, RouteTable] = field(default_factory=Ordered)
+    _clusters: Ordered[str, Cluster] = field(default_factory=Ordered)
+    _listeners: Ordered[tuple[int, str, Origin], TcpListener] = field(default_factory=Ordered)
+    _lost: dict[Host, _Lost] = field(default_factory=dict)
+    _shadowed: Mapping[Origin, tuple[str, ...]] = field(default_factory=dict)
 
     def update(self, parts: Iterable[Part]) -> None:
         """Take these parts, each origin once, for the previous ones."""
         new = {id(part): part for part in parts}
-        gone = [part for key, part in self._parts.items() if key not in new]
-        come = [part for key, part in new.items() if key not in self._parts]
+        gone = [self._parts[key] for key in self._parts.keys() - new.keys()]
+        come = [new[key] for key in new.keys() - self._parts.keys()]
         for part in gone:
             self._remove(part)
         for part in come:
             self._add(part)
-        # Holding the parts keeps their identities from being given to other objects.
         self._parts = new
         changed = (*gone, *come)
-        self._refresh_http(changed)
-        if any(part.clusters for part in changed):
-            self._refresh_clusters({cluster.name for part in changed for cluster in part.clusters})
-        if any(part.listeners for part in changed):
-            listeners = (item for several in self._listeners.values() for item in several)
-            self._sorted_tcp = tuple(sorted(listeners, key=lambda item: (item.port, item.name)))
+        self._refresh_hosts(changed)
+        self._clusters.update(
+            {cluster.name: self._cluster(cluster.name) for part in changed for cluster in part.clusters}
+        )
+        listeners: dict[tuple[int, str, Origin], TcpListener | None] = {}
+        listeners.update({_listener_key(part, item): None for part in gone for item in part.listeners})
+        listeners.update({_listener_key(part, item): item for part in come for item in part.listeners})
+        self._listeners.update(listeners)
 
     def merged(self, key: str, http_port: int) -> Merged:
         """Return the fleet of the parts taken last."""
         http: tuple[HttpListener, ...] = ()
         if self._http_parts:
-            http = (HttpListener(HTTP_LISTENER, http_port, self._sorted_tables, self._unknown),)
-        return Merged(Fleet(key, http, self._sorted_tcp, self._sorted_clusters), self._by_origin)
+            http = (HttpListener(HTTP_LISTENER, http_port, self._tables.values(), self._unknown_host),)
+        return Merged(Fleet(key, http, self._listeners.values(), self._clusters.values()), self._shadowed)
 
     def _add(self, part: Part) -> None:
         key = id(part)
@@ -116,10 +118,8 @@ class MergeMemo:
             self._claims.setdefault(rules.host, {})[key] = _Claim(part, rules)
         if part.default_backend is not None:
             self._defaults[key] = part
-        if part.listeners:
-            self._listeners[key] = part.listeners
         for cluster in part.clusters:
-            self._clusters.setdefault(cluster.name, Counter())[cluster] += 1
+            self._cluster_claims.setdefault(cluster.name, Counter())[cluster] += 1
 
     def _remove(self, part: Part) -> None:
         key = id(part)
@@ -127,75 +127,50 @@ class MergeMemo:
         for rules in part.hosts:
             del self._claims[rules.host][key]
         self._defaults.pop(key, None)
-        self._listeners.pop(key, None)
         for cluster in part.clusters:
-            claims = self._clusters[cluster.name]
+            claims = self._cluster_claims[cluster.name]
             claims[cluster] -= 1
             if not claims[cluster]:
                 del claims[cluster]
 
-    def _refresh_http(self, changed: Iterable[Part]) -> None:
+    def _cluster(self, name: str) -> Cluster | None:
+        """Return the cluster of this name, None if no part names it any more.
+
+        Parts differ about it only while an Addresses change is taken up part by part; the greater value
+        is taken, so that every replica takes the same.
+        """
+        claims = self._cluster_claims.get(name)
+        if not claims:
+            self._cluster_claims.pop(name, None)
+            return None
+        return max(claims, key=lambda item: (item.endpoints, item.local_only, item.source_affinity))
+
+    def _refresh_hosts(self, changed: Iterable[Part]) -> None:
         touched = {rules.host for part in changed for rules in part.hosts}
         if any(part.default_backend is not None for part in changed):
             oldest = min(self._defaults.values(), key=_seniority, default=None)
-            unknown = NOT_FOUND if oldest is None or oldest.default_backend is None else oldest.default_backend
-            if unknown != self._unknown:
-                self._unknown = unknown
+            unknown_host = NOT_FOUND if oldest is None or oldest.default_backend is None else oldest.default_backend
+            if unknown_host != self._unknown_host:
+                self._unknown_host = unknown_host
                 touched.add(ANY_HOST)
-        tables_moved = shadows_moved = False
+        tables: dict[Host, RouteTable | None] = {}
+        losses_moved = False
         for host in touched:
-            table_moved, shadow_moved = self._refresh_host(host)
-            tables_moved |= table_moved
-            shadows_moved |= shadow_moved
-        if tables_moved:
-            self._sorted_tables = tuple(self._tables[host] for host in sorted(self._tables))
-        if shadows_moved:
-            self._name_shadowed()
+            tables[host], lost = self._table(host)
+            if lost != self._lost.get(host, ()):
+                losses_moved = True
+                self._lost[host] = lost
+        self._tables.update(tables)
+        if losses_moved:
+            self._lost = {host: lost for host, lost in self._lost.items() if lost}
+            self._shadowed = _by_origin(self._lost)
 
-    def _refresh_host(self, host: Host) -> tuple[bool, bool]:
-        """Rebuild one table; return whether it and its shadowed rules are others than before."""
+    def _table(self, host: Host) -> tuple[RouteTable | None, _Lost]:
         claims = self._claims.get(host)
         if not claims:
             self._claims.pop(host, None)
-            return self._tables.pop(host, None) is not None, self._shadow(host, ())
-        table, shadows = _table(host, claims.values(), self._unknown if host == ANY_HOST else NOT_FOUND)
-        shadow_moved = self._shadow(host, shadows)
-        if self._tables.get(host) == table:
-            return False, shadow_moved
-        self._tables[host] = table
-        return True, shadow_moved
-
-    def _shadow(self, host: Host, shadows: _Shadows) -> bool:
-        before = self._shadows.pop(host, ())
-        if shadows:
-            self._shadows[host] = shadows
-        return shadows != before
-
-    def _name_shadowed(self) -> None:
-        by_origin: dict[Origin, list[str]] = {}
-        for host in sorted(self._shadows):
-            for origin, text in self._shadows[host]:
-                by_origin.setdefault(origin, []).append(text)
-        self._by_origin = {origin: tuple(texts[:MAX_SHADOWED]) for origin, texts in sorted(by_origin.items())}
-
-    def _refresh_clusters(self, touched: Iterable[str]) -> None:
-        moved = False
-        for name in touched:
-            claims = self._clusters[name]
-            if not claims:
-                del self._clusters[name]
-            # They differ only while an Addresses change is taken up part by part; the greater value is
-            # taken, so that every replica takes the same.
-            chosen = max(claims, key=lambda item: (item.endpoints, item.local_only, item.source_affinity), default=None)
-            if chosen == self._chosen.get(name):
-                continue
-            moved = True
-            if chosen is None:
-                del self._chosen[name]
-            else:
-                self._chosen[name] = chosen
-        if moved:
-            self._sorted_clusters = tuple(self._chosen[name] for name in sorted(self._chosen))
+            return None, ()
+        return _table(host, claims.values(), self._unknown_host if host == ANY_HOST else NOT_FOUND)
 
 
 def merge(key: str, parts: Iterable[Part], *, http_port: int = 8080, memo: MergeMemo | None = None) -> Merged:
@@ -216,19 +191,24 @@ def _seniority(part: Part) -> tuple[tuple[float, str], Origin]:
     return part.age, part.origin
 
 
-def _table(host: Host, claims: Iterable[_Claim], otherwise: Action) -> tuple[RouteTable, _Shadows]:
+def _listener_key(part: Part, listener: TcpListener) -> tuple[int, str, Origin]:
+    return listener.port, listener.name, part.origin
+
+
+def _table(host: Host, claims: Iterable[_Claim], otherwise: Action) -> tuple[RouteTable, _Lost]:
     chosen: dict[PathMatch, tuple[RouteRule, Part]] = {}
-    shadows: list[tuple[Origin, str]] = []
+    lost: list[tuple[Origin, str]] = []
     miss: Action | None = None
     for part, own in sorted(claims, key=lambda claim: _seniority(claim.part)):
         if miss is None:
             miss = part.default_backend
         for rule in own.rules:
-            older = chosen.setdefault(rule.match, (rule, part))
-            if older[1] is not part:
-                shadows.append((part.origin, _shadow_text(host, rule.match, older[1])))
+            _, older = chosen.setdefault(rule.match, (rule, part))
+            if older is not part:
+                text = f"{host} {rule.match.kind} {rule.match.value} is served by {older.age[1]}, which is older."
+                lost.append((part.origin, text))
     rules = tuple(sorted((rule for rule, _ in chosen.values()), key=_specificity))
-    return RouteTable(host, rules, otherwise if miss is None else miss), tuple(shadows)
+    return RouteTable(host, rules, otherwise if miss is None else miss), tuple(lost)
 
 
 def _specificity(rule: RouteRule) -> tuple[int, bool, str]:
@@ -236,5 +216,9 @@ def _specificity(rule: RouteRule) -> tuple[int, bool, str]:
     return -len(rule.match.value), rule.match.kind is not PathKind.EXACT, rule.match.value
 
 
-def _shadow_text(host: Host, match: PathMatch, older: Part) -> str:
-    return f"{host} {match.kind} {match.value} is served by {older.age[1]}, which is older."
+def _by_origin(lost: Mapping[Host, _Lost]) -> dict[Origin, tuple[str, ...]]:
+    texts: dict[Origin, list[str]] = {}
+    for host in sorted(lost):
+        for origin, text in lost[host]:
+            texts.setdefault(origin, []).append(text)
+    return {origin: tuple(several[:MAX_SHADOWED]) for origin, several in sorted(texts.items())}
