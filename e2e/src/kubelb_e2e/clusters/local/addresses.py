@@ -45,7 +45,7 @@ class Pool:
         return dict(self._used)
 
     def allocate(self, key: ObjectKey, wished: Iterable[str]) -> str | None:
-        """Return the address of `key`: what it has, else a free one of `wished`, else the next; None if all are used."""
+        """Return the address of `key`: its own, else a free one of `wished`, else the next; None if all are used."""
         if key not in self._used:
             address = next((item for item in wished if item in self._free), None) or next(iter(self._free), None)
             if address is None:
