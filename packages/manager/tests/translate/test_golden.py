@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from kubelb_common.kube.port import Object
 from kubelb_common.testing import golden
 from kubelb_manager.ir import checks

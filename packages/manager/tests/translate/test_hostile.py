@@ -1,0 +1,155 @@
+"""Whatever a tenant writes, translation answers and never raises, and nothing unchecked gets through."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from kubelb_common.kube.port import Object
+from kubelb_manager.ir import checks
+from kubelb_manager.ir.model import ANY_HOST
+from kubelb_manager.ports import declared, table
+from kubelb_manager.translate.context import Context, nodes_from
+from kubelb_manager.translate.load_balancer import translate_load_balancer
+from kubelb_manager.translate.merge import merge
+from kubelb_manager.translate.result import Translated
+from kubelb_manager.translate.route import translate_route
+
+CONTEXT = Context(
+    "tenant-a",
+    nodes=nodes_from([{"metadata": {"name": "default"}, "spec": {"addresses": [{"ip": "10.20.0.1"}]}}]),
+)
+HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+
+# Text with what has a meaning somewhere on the way, lone surrogates included.
+text = st.one_of(
+    st.sampled_from(
+        ["", "/", "default", "web", "a.example.com", "Prefix", "Exact", "%00", "\ud800", "1" * 5000, "*", "::1"]
+    ),
+    st.text(max_size=20),
+)
+scalar = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), text)
+anything = st.recursive(
+    scalar,
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(text, inner, max_size=4)),
+    max_leaves=12,
+)
+
+
+def shape(node: Any) -> st.SearchStrategy[Any]:
+    """Return strategies for values that look like `node`, each piece now and then replaced by anything."""
+    if isinstance(node, dict):
+        good: st.SearchStrategy[Any] = st.fixed_dictionaries({key: shape(value) for key, value in node.items()})
+    elif isinstance(node, list):
+        good = st.lists(shape(node[0]), max_size=3)
+    else:
+        good = st.one_of(st.just(node), st.just(node), text)
+    return st.integers(0, 19).flatmap(lambda dice: anything if dice == 0 else good)
+
+
+PATH = {"path": "/x", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}
+INGRESS = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "Ingress",
+    "metadata": {"name": "site", "namespace": "default", "creationTimestamp": "2026-01-01T00:00:00Z"},
+    "spec": {
+        "defaultBackend": {"service": {"name": "web", "port": {"name": "http"}}},
+        "rules": [{"host": "a.example.com", "http": {"paths": [PATH]}}],
+        "tls": [{"hosts": ["a.example.com"]}],
+    },
+}
+SERVICE = {
+    "metadata": {"name": "web", "namespace": "default"},
+    "spec": {"type": "NodePort", "ports": [{"name": "http", "port": 80, "nodePort": 30080, "protocol": "TCP"}]},
+}
+ENDPOINTS = {
+    "addressesReference": {"name": "default"},
+    "addresses": [{"ip": "10.20.0.1", "hostname": "x"}],
+    "ports": [{"name": "http", "port": 30080, "protocol": "TCP"}],
+}
+
+
+def route(resource: Any, services: Any, endpoints: Any) -> Object:
+    return {
+        "metadata": {"name": "uid", "namespace": "tenant-a", "creationTimestamp": "2026-06-01T00:00:00Z"},
+        "spec": {"endpoints": endpoints, "source": {"kubernetes": {"resource": resource, "services": services}}},
+    }
+
+
+def check(result: Translated) -> None:
+    assert [verdict.type for verdict in result.verdicts] == ["Accepted", "ResolvedRefs"]
+    for verdict in result.verdicts:
+        assert verdict.reason
+        assert verdict.message.isascii()
+        assert verdict.message.isprintable()
+    if not result.accepted:
+        assert (result.part, result.copy, result.services) == (None, None, ())
+        return
+    assert result.part is not None
+    fleet = merge("tenant-a/shared", [result.part]).fleet
+    assert checks.problems(fleet) == ()
+    for listener in fleet.http:
+        for entry in listener.tables:
+            assert entry.host == ANY_HOST or HOST.fullmatch(entry.host)
+            for rule in entry.rules:
+                assert rule.match.value.startswith("/")
+                assert not set(rule.match.value) & set("?#\0\n\r")
+                rule.match.value.encode()
+    for cluster in fleet.clusters:
+        assert re.fullmatch(r"[a-z0-9./+-]+", cluster.name)
+        for end in cluster.endpoints:
+            assert not CONTEXT.addresses.denies(str(ipaddress.ip_address(end.address)))
+            assert end.port in CONTEXT.addresses.node_ports
+
+
+@given(anything)
+@example({"spec": {"source": {"kubernetes": {"resource": {"apiVersion": [], "kind": {}}}}}})
+def test_any_json_as_a_route(value: Any) -> None:
+    check(translate_route(value, CONTEXT))
+
+
+@settings(max_examples=400)
+@given(shape(INGRESS), shape([SERVICE]), shape([ENDPOINTS]))
+def test_almost_an_ingress(resource: Any, services: Any, endpoints: Any) -> None:
+    check(translate_route(route(resource, services, endpoints), CONTEXT))
+
+
+LOAD_BALANCER = {
+    "metadata": {"name": "lb", "namespace": "tenant-a", "annotations": {"a": "b"}, "labels": {"a": "b"}},
+    "spec": {
+        "type": "LoadBalancer",
+        "externalTrafficPolicy": "Local",
+        "persistence": {"type": "SourceIP"},
+        "ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
+        "endpoints": [ENDPOINTS],
+    },
+    "status": {"service": {"ports": [{"port": 80, "protocol": "TCP", "targetPort": 12345}]}},
+}
+
+
+def translate_lb(value: Any) -> None:
+    ports = table.allocate(table.from_status([value]), declared.wanted(value)).ports
+    check(translate_load_balancer(value, CONTEXT, ports))
+    declared.status_ports(value, ports, value)
+
+
+@given(anything)
+def test_any_json_as_a_load_balancer(value: Any) -> None:
+    translate_lb(value)
+
+
+@settings(max_examples=400)
+@given(shape(LOAD_BALANCER))
+def test_almost_a_load_balancer(value: Any) -> None:
+    translate_lb(value)
+
+
+@given(anything)
+def test_any_json_as_addresses(value: Any) -> None:
+    for _, given_list in nodes_from([{"metadata": {"name": "default"}, "spec": {"addresses": value}}, value]):
+        for ip in given_list.ips:
+            ipaddress.ip_address(ip)
