@@ -322,6 +322,15 @@ class Rollout:
         later = [time for time in times if time > now]
         return min(later) if later else None
 
+    @property
+    def pending(self) -> bool:
+        """Whether an acknowledgement, an answer or time can still change something."""
+        return bool(self.opening or self._waiting or self._retiring or self._leaving or self._before)
+
+    def is_leaving(self, origin: Origin) -> bool:
+        """Whether `origin` has let go of clusters that an Envoy may still have."""
+        return origin in self._leaving
+
     # Questions -----------------------------------------------------------------------------------
 
     def standing(self, origin: Origin, view: View) -> Standing | None:
@@ -407,6 +416,18 @@ class Rollout:
         known = {cluster.name for cluster in live.clusters} if live is not None else set()
         fresh = (cluster.name for cluster in self._waiting[origin].part.clusters if cluster.name not in known)
         return any(0 < self._published_in.get(name, 0) <= generation for name in fresh)
+
+    def refuse_clusters(self, names: frozenset[str], text: str) -> bool:
+        """An Envoy refused these clusters or their endpoints: every object that brought one is refused."""
+        culprits = [
+            origin
+            for table in (self._waiting, self._adopted)
+            for origin in table
+            if self._used.get(origin, frozenset()) & names and (origin in self._waiting or origin in self._before)
+        ]
+        for origin in dict.fromkeys(culprits):
+            self._refuse_one(origin, text)
+        return bool(culprits)
 
     def settled(self, generation: int) -> None:
         """Every Envoy took snapshot `generation`: what it brought is no longer suspect."""

@@ -29,7 +29,7 @@ class View(Protocol):
         """Whether every connected Envoy acknowledged the endpoints of `cluster` (ruling 27); True without Envoys."""
 
     def has_clusters(self, generation: int) -> bool:
-        """Whether every Envoy that serves has acknowledged the clusters of `generation`; True without Envoys."""
+        """Whether every serving Envoy acknowledged the clusters of `generation`; True without Envoys."""
 
     def has_routes(self, generation: int) -> bool:
-        """Whether every Envoy that serves has acknowledged listeners and routes of `generation`; True without Envoys."""
+        """Whether every serving Envoy acknowledged listeners and routes of `generation`; True without Envoys."""

@@ -1,0 +1,69 @@
+# Every target prepares what it needs and is quick when it is there already.
+# PYTHON chooses the interpreter (3.11 or newer); it is used to make .venv and for nothing else.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+SOURCES := packages/common packages/ccm packages/manager e2e
+METADATA := $(addsuffix /pyproject.toml,$(SOURCES)) constraints.txt hack/venv.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help setup venv envoy control-plane system demo test e2e bench lint format types imports golden verify wheels clean
+
+help: ## show what can be made
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): $(METADATA)
+	@PYTHON="$(PYTHON)" sh hack/venv.sh $(VENV)
+
+venv: $(STAMP) ## the Python environment in .venv, as constraints.txt says
+
+envoy: venv ## the Envoy binary in .tools/envoy
+	@$(BIN)/python hack/toolchain.py envoy
+
+control-plane: venv ## etcd, Kubernetes and kubectl in the cache (about 6 minutes the first time)
+	@$(BIN)/python hack/toolchain.py control-plane
+
+system: venv ## ip and nft, which the testbed needs on the machine
+	@$(BIN)/python hack/toolchain.py system
+
+setup: venv system envoy control-plane ## everything above
+
+demo: setup ## one management cluster, two tenants, an Ingress and a LoadBalancer (KEEP=1 leaves it running)
+	@$(BIN)/python -m kubelb_e2e.demo $(if $(KEEP),--keep)
+
+test: venv envoy control-plane ## unit, golden, property, feature, real Envoy, real API server
+	@$(BIN)/pytest -q $(PYTEST_ARGS)
+
+e2e: setup ## the scenarios on the local testbed
+	@$(BIN)/pytest -q e2e/tests $(PYTEST_ARGS)
+
+bench: setup ## print the measurements of the local testbed; never fails by time
+	@$(BIN)/python e2e/bench/bench.py $(BENCH_ARGS)
+
+lint: venv ## ruff's rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: venv ## mypy --strict
+	@$(BIN)/mypy packages/common/src packages/ccm/src packages/manager/src e2e/src
+
+imports: venv ## the layers and doors of docs/architecture.md
+	@$(BIN)/lint-imports
+
+format: venv ## rewrite files as ruff formats them
+	@$(BIN)/ruff check --fix-only -q .
+	@$(BIN)/ruff format .
+
+golden: venv ## rewrite generated CRDs and golden files
+	@$(BIN)/python hack/gen_crds.py
+	@$(BIN)/pytest -q -k golden --update-golden
+
+verify: golden ## generated files are those in git
+	@git diff --exit-code --stat -- packages || { echo "generated files differ: look at 'git diff' and commit them" >&2; exit 1; }
+
+wheels: venv ## the three wheels in dist/
+	@rm -rf dist && for package in packages/common packages/ccm packages/manager; do $(BIN)/python -m build --wheel --outdir dist $$package >/dev/null || exit 1; done; ls dist
+
+clean: ## remove the environment, tools and everything built (the cache of binaries stays)
+	@rm -rf $(VENV) .tools dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis artifacts

@@ -1,0 +1,5 @@
+"""`python -m kubelb_manager`."""
+
+from kubelb_manager.cli import main
+
+main()

@@ -1,0 +1,149 @@
+"""The composition root: every part is made and joined here, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+
+from kubelb_common.kube import kubeconfig
+from kubelb_common.kube.aio import AioClient
+from kubelb_common.kube.errors import ServerError, TooManyRequests, Unreachable
+from kubelb_common.kube.port import KubeClient
+from kubelb_common.runtime.border import Fault
+from kubelb_common.runtime.clock import Clock, SystemClock
+from kubelb_common.runtime.supervisor import Supervisor
+from kubelb_common.telemetry import logs
+from kubelb_common.telemetry.health import HealthServer
+from kubelb_manager.bootstrap.render import BootstrapOptions, TlsFiles
+from kubelb_manager.controllers.board import Board
+from kubelb_manager.controllers.envoy_fleet import EnvoyFleetController
+from kubelb_manager.controllers.loadbalancer import LoadBalancerController
+from kubelb_manager.controllers.route import RouteController
+from kubelb_manager.controllers.snapshot import SnapshotController
+from kubelb_manager.controllers.tenant import TenantController
+from kubelb_manager.controllers.xds_identity import XdsIdentity
+from kubelb_manager.delivery.cache import Cache
+from kubelb_manager.delivery.identity import refusal
+from kubelb_manager.delivery.server import XdsServer
+from kubelb_manager.gather.bundle import Gatherer
+from kubelb_manager.gather.resolver import Resolver
+from kubelb_manager.gather.stores import Informers
+from kubelb_manager.options import Options
+from kubelb_manager.xds.generate import Generator
+
+_log = logs.get(__name__)
+_RETRY = 1.0
+_RENEW = 24 * 3600.0
+
+
+class CannotServe(Fault):
+    """The xDS server's address cannot be used; the text says which and why."""
+
+
+class Manager:
+    """All parts of a manager over one client; `supervisor` runs them.
+
+    Args:
+        client: the management cluster.
+        options: what the command line said.
+        identity: loaded already.
+        clock: time.
+    """
+
+    def __init__(self, client: KubeClient, options: Options, identity: XdsIdentity, clock: Clock) -> None:
+        self.supervisor = Supervisor()
+        self.informers = Informers.of(client, namespace=options.namespace, clock=clock)
+        self.board = Board()
+        self.cache = Cache()
+        self._identity = identity
+        self._clock = clock
+        resolver = Resolver(clock, lambda: self.snapshot.everybody_again())  # noqa: PLW0108 - made two lines later
+        gatherer = Gatherer(self.informers, resolver, options.namespace)
+        self.snapshot = SnapshotController(gatherer, self.cache, Generator(), self.board, clock)
+        bootstrap = BootstrapOptions(
+            xds_host=options.xds_host, xds_port=options.xds_port, tls=TlsFiles(server_name=options.xds_host)
+        )
+        fleet = EnvoyFleetController(
+            client,
+            self.informers,
+            identity,
+            namespace=options.namespace,
+            image=options.envoy_image,
+            bootstrap=bootstrap,
+            clock=clock,
+        )
+        self.server = XdsServer(
+            self.cache,
+            host=options.xds.host or "[::]",
+            port=options.xds.port,
+            tls=identity.server_tls(),
+            authorize=refusal,
+        )
+        for informer in self.informers.all():
+            self.supervisor.informer(informer)
+        # Publication first: what traffic waits for comes before what people read.
+        self.supervisor.controller(self.snapshot.controller)
+        self.supervisor.controller(LoadBalancerController(client, self.informers, self.board, clock).controller)
+        self.supervisor.controller(RouteController(client, self.informers, self.board, clock).controller)
+        self.supervisor.controller(fleet.controller)
+        tenants = TenantController(client, self.informers, namespace=options.namespace, clock=clock)
+        self.supervisor.controller(tenants.controller)
+        self.supervisor.service("xds", self._serve)
+        self.supervisor.service("resolver", resolver.run)
+
+    async def _serve(self) -> None:
+        """Serve xDS until cancelled; renew the server's certificate daily."""
+        try:
+            port = await self.server.start()
+        except OSError as error:
+            raise CannotServe(str(error)) from error
+        _log.info("xDS server listens", port=port)
+        try:
+            while True:
+                await self._clock.sleep(_RENEW)
+                self.server.reload_tls(self._identity.server_tls())
+        finally:
+            self.snapshot.prober.close()
+            await self.server.stop()
+
+
+async def run(options: Options) -> None:
+    """Run a manager until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: the kubeconfig or in-cluster credential cannot be used.
+        Fault: a part cannot start, or crashed.
+    """
+    clock = SystemClock()
+    client = AioClient(kubeconfig.load(options.kubeconfig), user_agent="kubelb-manager")
+    try:
+        identity = XdsIdentity(client, namespace=options.namespace, clock=clock)
+        await _patiently(identity, client)
+        manager = Manager(client, options, identity, clock)
+        health = HealthServer(
+            options.health.host,
+            options.health.port,
+            ready={"start": lambda: None if manager.supervisor.ready else _starting(manager)},
+        )
+        metrics = HealthServer(options.metrics.host, options.metrics.port)
+        manager.supervisor.service("health", health.run, early=True)
+        manager.supervisor.service("metrics", metrics.run, early=True)
+        await manager.supervisor.run()
+    finally:
+        await client.close()
+
+
+def _starting(manager: Manager) -> str:
+    missing = manager.supervisor.unsynced()
+    return f"waiting for first lists of {', '.join(missing)}" if missing else "starting"
+
+
+async def _patiently(identity: XdsIdentity, client: AioClient) -> None:
+    """Load the authority; wait for an API server that does not answer yet."""
+    while True:
+        try:
+            await identity.load()
+        except (Unreachable, ServerError, TooManyRequests) as error:
+            _log.warning("the API server does not answer yet", server=client.server, error=str(error), retry_in=_RETRY)
+            await asyncio.sleep(_RETRY)
+        else:
+            return

@@ -1,0 +1,108 @@
+"""The command line: options into an Options value, and nothing else."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+
+import click
+import yaml
+
+from kubelb_common.api import crd_schema
+from kubelb_common.kube.errors import KubeError
+from kubelb_common.runtime.controller import Terminal
+from kubelb_common.runtime.supervisor import run_to_exit
+from kubelb_common.telemetry import logs
+from kubelb_manager import app
+from kubelb_manager.options import Bind, OptionError, Options
+
+_DEFAULTS = Options()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "KUBELB_MANAGER"})
+@click.version_option(metadata.version("kubelb-manager"), prog_name="kubelb-manager")
+def main() -> None:
+    """KubeLB manager: the operator and Envoy control plane of the management cluster.
+
+    Every option can also be given by environment, for example KUBELB_MANAGER_RUN_LOG_LEVEL=debug.
+    """
+
+
+@main.command()
+@click.option("--kubeconfig", metavar="FILE", help="Kubeconfig of the management cluster; default: the pod's own.")
+@click.option("--namespace", default=_DEFAULTS.namespace, show_default=True, help="Where the manager and Config live.")
+@click.option("--listen-address", default=":8001", show_default=True, help="Where Envoys reach the control plane.")
+@click.option("--metrics-addr", default=":9443", show_default=True, help="Prometheus metrics.")
+@click.option("--health-probe-bind-address", default=":8081", show_default=True, help="/healthz and /readyz.")
+@click.option("--envoy-image", default=_DEFAULTS.envoy_image, show_default=True, help="Image of the Envoy pods.")
+@click.option(
+    "--xds-host",
+    default=None,
+    help="Name under which Envoys find the control plane.  [default: envoycp.<namespace>.svc]",
+)
+@click.option(
+    "--xds-port",
+    type=click.IntRange(1, 65535),
+    default=_DEFAULTS.xds_port,
+    show_default=True,
+    help="Port of that name.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="What to log.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "json", "text"]),
+    default="auto",
+    show_default=True,
+    help="auto: text on a terminal, else JSON.",
+)
+def run(
+    kubeconfig: str | None,
+    namespace: str,
+    listen_address: str,
+    metrics_addr: str,
+    health_probe_bind_address: str,
+    envoy_image: str,
+    xds_host: str | None,
+    xds_port: int,
+    log_level: str,
+    log_format: str,
+) -> None:
+    """Run the manager until it is told to stop."""
+    try:
+        options = Options(
+            kubeconfig=kubeconfig,
+            namespace=namespace,
+            xds=Bind.parse("--listen-address", listen_address),
+            metrics=Bind.parse("--metrics-addr", metrics_addr),
+            health=Bind.parse("--health-probe-bind-address", health_probe_bind_address),
+            envoy_image=envoy_image,
+            xds_host=xds_host or f"envoycp.{namespace}.svc",
+            xds_port=xds_port,
+            log_level=log_level,
+            log_format=log_format,
+        )
+    except OptionError as error:
+        raise click.UsageError(str(error)) from error
+    logs.configure(log_level, json=None if log_format == "auto" else log_format == "json")
+    try:
+        code = run_to_exit(app.run(options))
+    except (Terminal, KubeError) as error:
+        click.echo(f"error: {error}", err=True)
+        code = 1
+    sys.exit(code)
+
+
+@main.command()
+def crds() -> None:
+    """Print the CustomResourceDefinitions, for kubectl apply -f -."""
+    click.echo(yaml.safe_dump_all(crd_schema.crds(), sort_keys=False), nl=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Key: a tenant's namespace. The pods of its fleet, their certificate, the address that Ingresses share.
+
+A fleet exists while the tenant has something to serve. It goes when nothing is left, objects that
+are being deleted included: these wait for their Envoys to let go.
+"""
+
+from __future__ import annotations
+
+from kubelb_common import names
+from kubelb_common.kube import resources
+from kubelb_common.kube.port import KubeClient, Object
+from kubelb_common.objects import view
+from kubelb_common.runtime.clock import Clock
+from kubelb_common.runtime.controller import DONE, Again, Controller, Result
+from kubelb_common.runtime.keys import ObjectKey
+from kubelb_common.runtime.store import Change
+from kubelb_manager.bootstrap.render import BootstrapOptions, render
+from kubelb_manager.controllers import apply
+from kubelb_manager.controllers.xds_identity import XdsIdentity
+from kubelb_manager.desired import envoy_fleet as desired
+from kubelb_manager.desired import service as desired_service
+from kubelb_manager.gather.stores import Informers
+from kubelb_manager.settings.merged import envoy, merged
+
+#: Certificates are looked at this often; they are renewed at two thirds of their life.
+_CERTIFICATE_PERIOD = 12 * 3600.0
+
+
+class EnvoyFleetController:
+    """Keeps one shared fleet per tenant."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        informers: Informers,
+        identity: XdsIdentity,
+        *,
+        namespace: str,
+        image: str,
+        bootstrap: BootstrapOptions,
+        clock: Clock,
+    ) -> None:
+        self._client = client
+        self._informers = informers
+        self._identity = identity
+        self._namespace = namespace
+        self._image = image
+        self._bootstrap = render(bootstrap)
+        self.controller = Controller("envoy-fleet", self.reconcile, workers=2, clock=clock)
+        for informer in (informers.routes, informers.load_balancers):
+            self.controller.watch(informer, _namespace_key, when=_comes_or_goes)
+        for informer in (informers.services, informers.deployments):
+            self.controller.watch(informer, _namespace_key, when=_spec_moved)
+        self.controller.watch(informers.tenants, lambda obj: [ObjectKey("", names.tenant_namespace(view.name(obj)))])
+        self.controller.watch(informers.namespaces, lambda obj: [ObjectKey("", view.name(obj))])
+        self.controller.watch(informers.configs, lambda _obj: self._everybody())
+
+    def _everybody(self) -> list[ObjectKey]:
+        return [ObjectKey("", view.name(item)) for item in self._informers.namespaces.store.list()]
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Bring the tenant's pods and shared Service to what it needs."""
+        namespace = key.name
+        home = self._informers.namespaces.store.get(None, namespace)
+        tenant = self._informers.tenants.store.get(None, names.tenant_of_namespace(namespace))
+        if home is None or view.deleting(home) or tenant is None:
+            return DONE
+        routes = self._informers.routes.store.list(namespace)
+        live_routes = [route for route in routes if not view.deleting(route)]
+        load_balancers = self._informers.load_balancers.store.list(namespace)
+        if view.deleting(tenant):
+            live_routes = []
+        await self._shared_address(tenant, namespace, wanted=bool(live_routes))
+        if not routes and not load_balancers:
+            await self._remove(namespace)
+            return DONE
+        await self._ensure(tenant, namespace)
+        return Again(_CERTIFICATE_PERIOD)
+
+    async def _shared_address(self, tenant: Object, namespace: str, *, wanted: bool) -> None:
+        live = self._informers.services.store.get(namespace, names.INGRESS_SERVICE)
+        config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
+        settings = merged(config, tenant)
+        if wanted and not settings.ingress_disabled:
+            goal = desired_service.ingress(tenant, namespace, fleet=names.SHARED_FLEET, settings=settings)
+            await apply.ensure(self._client, resources.SERVICES, goal, live)
+        else:
+            await apply.remove(self._client, resources.SERVICES, live)
+
+    async def _ensure(self, tenant: Object, namespace: str) -> None:
+        config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
+        settings = envoy(config, tenant)
+        await self._identity.ensure_client(tenant, namespace, names.SHARED_FLEET)
+        goal = desired.workload(
+            tenant,
+            namespace,
+            names.SHARED_FLEET,
+            bootstrap=self._bootstrap,
+            image=self._image,
+            settings=settings,
+        )
+        live = self._informers.deployments.store.get(namespace, desired.workload_name(namespace))
+        if settings.use_daemon_set:
+            own = await apply.read(self._client, resources.DAEMON_SETS, desired.workload_name(namespace), namespace)
+            await apply.ensure(self._client, resources.DAEMON_SETS, goal, own)
+            await apply.remove(self._client, resources.DEPLOYMENTS, live)  # contract, defect 64
+            return
+        await apply.ensure(self._client, resources.DEPLOYMENTS, goal, live)
+
+    async def _remove(self, namespace: str) -> None:
+        live = self._informers.deployments.store.get(namespace, desired.workload_name(namespace))
+        await apply.remove(self._client, resources.DEPLOYMENTS, live)
+        if live is None:
+            own = await apply.read(self._client, resources.DAEMON_SETS, desired.workload_name(namespace), namespace)
+            await apply.remove(self._client, resources.DAEMON_SETS, own)
+
+
+def _namespace_key(obj: Object) -> list[ObjectKey]:
+    return [ObjectKey("", view.namespace(obj))]
+
+
+def _comes_or_goes(change: Change) -> bool:
+    old, new = change
+    return old is None or new is None or view.deleting(old) != view.deleting(new)
+
+
+def _spec_moved(change: Change) -> bool:
+    old, new = change
+    return old is None or new is None or old.get("spec") != new.get("spec") or view.labels(old) != view.labels(new)

@@ -1,0 +1,124 @@
+"""Key: a LoadBalancer. Its ports of Envoy, its Service in the management cluster, its status.
+
+The order matters: ports are in the status before anything is published with them, so that a restart
+or another replica publishes the same (contract); the Service comes with the ports; Programmed and
+the first address come when every ready Envoy serves (ruling 12).
+"""
+
+from __future__ import annotations
+
+from kubelb_common import names
+from kubelb_common.kube import resources
+from kubelb_common.kube.port import KubeClient, Object
+from kubelb_common.objects import view
+from kubelb_common.runtime.clock import Clock
+from kubelb_common.runtime.controller import DONE, Controller, Result
+from kubelb_common.runtime.keys import ObjectKey
+from kubelb_manager.controllers import apply, status
+from kubelb_manager.controllers.board import Board, Outcome
+from kubelb_manager.gather.stores import Informers
+from kubelb_manager.ir.model import Origin
+from kubelb_manager.ports import declared
+from kubelb_manager.ports.table import PortKey, allocate, from_status
+
+KIND = "LoadBalancer"
+
+
+class LoadBalancerController:
+    """The one writer of LoadBalancer status (ruling 31)."""
+
+    def __init__(self, client: KubeClient, informers: Informers, board: Board, clock: Clock) -> None:
+        self._client = client
+        self._informers = informers
+        self._board = board
+        self._clock = clock
+        #: Ports given out whose status write the store has not seen yet; one worker, so no two at once.
+        self._given: dict[PortKey, int] = {}
+        self.controller = Controller("loadbalancer", self.reconcile, clock=clock)
+        self.controller.watch(informers.load_balancers)
+        self.controller.watch(informers.services, _owner_key)
+        board.on_change(self._on_outcome)
+
+    def _on_outcome(self, origin: Origin) -> None:
+        if origin.kind == KIND:
+            self.controller.enqueue(ObjectKey(origin.namespace, origin.name))
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Bring ports, Service and status to what the spec and the data plane say."""
+        lb = self._informers.load_balancers.store.get_key(key)
+        if lb is None:
+            self._release(key, frozenset())
+            return DONE
+        outcome = self._board.get(Origin(KIND, key.namespace, key.name))
+        if outcome is not None and outcome.uid != view.uid(lb):
+            outcome = None
+        service = self._informers.services.store.get(key.namespace, names.load_balancer_service(key.name))
+        if view.deleting(lb):
+            await self._clean_up(lb, service, outcome)
+            return DONE
+        await apply.hold(self._client, resources.LOAD_BALANCERS, lb)
+        ports = self._ports(lb)
+        if outcome is not None and outcome.generation == view.generation(lb):
+            if outcome.copy is None and not outcome.accepted:
+                await apply.remove(self._client, resources.SERVICES, service)
+                service = None
+            elif outcome.copy is not None and _carries(outcome.copy, ports):
+                service = await apply.ensure(self._client, resources.SERVICES, outcome.copy, service)
+        lb = self._informers.load_balancers.store.get_key(key) or lb
+        wanted = self._status(lb, ports, service, outcome)
+        await status.write(self._client, resources.LOAD_BALANCERS, lb, wanted)
+        return DONE
+
+    def _ports(self, lb: Object) -> dict[PortKey, int]:
+        """Return Envoy's port for each port of `lb`; what is given out is remembered until the store has it."""
+        namespace = view.namespace(lb)
+        table = from_status(self._informers.load_balancers.store.list(namespace))
+        table |= {key: port for key, port in self._given.items() if key.namespace == namespace}
+        found = dict(allocate(table, declared.wanted(lb)).ports)
+        self._release(ObjectKey(namespace, view.name(lb)), frozenset(found))
+        self._given |= found
+        return found
+
+    def _release(self, key: ObjectKey, keep: frozenset[PortKey]) -> None:
+        for port in [p for p in self._given if (p.namespace, p.load_balancer) == key and p not in keep]:
+            del self._given[port]
+
+    def _status(self, lb: Object, ports: dict[PortKey, int], service: Object | None, outcome: Outcome | None) -> Object:
+        before = lb.get("status") or {}
+        wanted = {**before, "service": {"ports": declared.status_ports(lb, ports, service)}}
+        given = view.get(before, "loadBalancer", "ingress", default=[])
+        addresses = view.get(service or {}, "status", "loadBalancer", "ingress", default=[])
+        if outcome is not None and outcome.generation == view.generation(lb):
+            wanted["conditions"] = status.with_verdicts(
+                view.objects(before, "conditions"), outcome.verdicts, outcome.generation, status.now(self._clock)
+            )
+            if not outcome.accepted:
+                given, addresses = [], []
+            elif outcome.programmed:
+                given = addresses
+        # An address once given stays while the object is accepted, unless its Service loses it.
+        ingress = addresses if given else []
+        wanted["loadBalancer"] = {"ingress": ingress} if ingress else {}
+        return wanted
+
+    async def _clean_up(self, lb: Object, service: Object | None, outcome: Outcome | None) -> None:
+        """The Service goes at once, the finalizer when no Envoy uses the tenant's node ports any more."""
+        await apply.remove(self._client, resources.SERVICES, service)
+        if outcome is not None and outcome.released:
+            await apply.finish(self._client, resources.LOAD_BALANCERS, lb)
+            self._release(ObjectKey.of(lb), frozenset())
+
+
+def _carries(service: Object, ports: dict[PortKey, int]) -> bool:
+    """Whether the wanted Service was made from these ports; a translation may be one write behind."""
+    targets = {port.get("targetPort") for port in view.objects(service, "spec", "ports")}
+    return targets <= set(ports.values())
+
+
+def _owner_key(service: Object) -> list[ObjectKey]:
+    labels = view.labels(service)
+    name, namespace = labels.get(names.LABEL_LB_NAME), labels.get(names.LABEL_LB_NAMESPACE)
+    owner = view.controller(service)
+    if owner is not None and owner.get("kind") == KIND:
+        name = view.text(owner, "name")
+    return [ObjectKey(namespace, name)] if name and namespace else []

@@ -1,0 +1,198 @@
+"""Key: a Tenant. Its namespace, account, rights and kubeconfig; and their orderly end.
+
+Removal goes in an order that cannot stick, also while the tenant's agent is running (ruling 22):
+the TenantState says Terminating and the agent's rights shrink to letting go; then our kinds are
+deleted, whose own controllers drain the traffic and release them; then the namespace with
+everything in it; the Tenant last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from importlib import metadata
+
+from kubelb_common import names
+from kubelb_common.kube import resources
+from kubelb_common.kube.errors import ApiError, NotFound
+from kubelb_common.kube.port import KubeClient, Object, Resource
+from kubelb_common.objects import conditions, view
+from kubelb_common.runtime.clock import Clock
+from kubelb_common.runtime.controller import DONE, Again, Controller, Result
+from kubelb_common.runtime.keys import ObjectKey
+from kubelb_manager.controllers import apply, kubeconfig_source, status
+from kubelb_manager.desired import tenant as desired
+from kubelb_manager.gather.stores import Informers
+from kubelb_manager.settings.merged import merged
+
+#: The token controller and namespace deletion tell nothing: they are looked at this often.
+_POLL = 0.2
+_EDITION = "CE"
+_OWN_KINDS = (resources.ROUTES, resources.LOAD_BALANCERS, resources.SYNC_SECRETS, resources.ADDRESSES)
+
+
+def version() -> Object:
+    """Return what Config and TenantState say of this manager."""
+    return {"gitVersion": f"v{metadata.version('kubelb-manager')}", "edition": _EDITION}
+
+
+class TenantController:
+    """Onboards and removes tenants."""
+
+    def __init__(self, client: KubeClient, informers: Informers, *, namespace: str, clock: Clock) -> None:
+        self._client = client
+        self._informers = informers
+        self._namespace = namespace
+        self._clock = clock
+        self.controller = Controller("tenant", self.reconcile, workers=4, clock=clock)
+        self.controller.watch(informers.tenants)
+        self.controller.watch(informers.namespaces, _tenant_key)
+        self.controller.watch(informers.configs, lambda _obj: self._everybody())
+        for informer in (informers.routes, informers.load_balancers):
+            self.controller.watch(informer, _tenant_key_of_content, when=lambda change: change.new is None)
+
+    def _everybody(self) -> list[ObjectKey]:
+        return [ObjectKey.of(tenant) for tenant in self._informers.tenants.store.list()]
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        """Bring everything a tenant has in this cluster to what it should be."""
+        tenant = self._informers.tenants.store.get_key(key)
+        if tenant is None:
+            return DONE
+        if view.deleting(tenant):
+            return await self._remove(tenant)
+        await apply.hold(self._client, resources.TENANTS, tenant)
+        try:
+            ready = await self._onboard(tenant)
+        except (ApiError, apply.NotOurs) as error:
+            text = getattr(error, "message", "") or str(error)
+            await self._say(tenant, "Failed", "False", "ReconciliationFailed", text)
+            raise
+        if not ready:
+            return Again(_POLL)
+        await self._say(tenant, "Ready", "True", "Reconciled", "The tenant's namespace and credential are ready.")
+        return DONE
+
+    # Coming --------------------------------------------------------------------------------------
+
+    async def _onboard(self, tenant: Object) -> bool:
+        """Make what is missing; return False while the token is not there yet."""
+        home = desired.tenant_namespace(tenant)
+        live = self._informers.namespaces.store.get(None, home)
+        if live is None:
+            live = await apply.read(self._client, resources.NAMESPACES, home)
+        if live is not None and view.deleting(live):
+            return False
+        await apply.ensure(self._client, resources.NAMESPACES, desired.namespace(tenant), live)
+        for resource, wanted in (
+            (resources.SERVICE_ACCOUNTS, desired.service_account(tenant)),
+            (resources.ROLES, desired.role(tenant)),
+            (resources.ROLE_BINDINGS, desired.role_binding(tenant)),
+            (resources.SECRETS, desired.token_secret(tenant)),
+        ):
+            own = await apply.read(self._client, resource, view.name(wanted), home)
+            stored = await apply.ensure(self._client, resource, wanted, own)
+        token, authority = view.text(stored, "data", "token"), view.text(stored, "data", "ca.crt")
+        if not token or not authority:
+            return False
+        server = await kubeconfig_source.server(self._client)
+        wanted = desired.kubeconfig_secret(
+            tenant, server=server, ca=base64.b64decode(authority), token=base64.b64decode(token).decode()
+        )
+        own = await apply.read(self._client, resources.SECRETS, view.name(wanted), home)
+        await apply.ensure(self._client, resources.SECRETS, wanted, own)
+        await self._tenant_state(tenant, terminating=False)
+        await self._config_version()
+        return True
+
+    async def _tenant_state(self, tenant: Object, *, terminating: bool) -> None:
+        config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
+        goal = desired.tenant_state(tenant)
+        home = view.namespace(goal)
+        own = await apply.read(self._client, resources.TENANT_STATES, view.name(goal), home)
+        stored = await apply.ensure(self._client, resources.TENANT_STATES, goal, own)
+        told = desired.tenant_state_status(merged(config, tenant), version(), terminating=terminating)
+        before = stored.get("status") or {}
+        fresh = {**before, **told}
+        if fresh != before:
+            fresh["lastUpdated"] = status.now(self._clock)
+            await status.write(self._client, resources.TENANT_STATES, stored, fresh)
+
+    async def _config_version(self) -> None:
+        config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
+        if config is not None:
+            before = config.get("status") or {}
+            await status.write(self._client, resources.CONFIGS, config, {**before, "version": version()})
+
+    async def _say(self, tenant: Object, phase: str, ready: conditions.Status, reason: str, message: str) -> None:
+        before = tenant.get("status") or {}
+        fresh = conditions.set_condition(
+            view.objects(before, "conditions"),
+            "Ready",
+            ready,
+            reason,
+            message,
+            view.generation(tenant),
+            status.now(self._clock),
+        )
+        wanted = {**before, "phase": phase, "observedGeneration": view.generation(tenant), "conditions": fresh}
+        await status.write(self._client, resources.TENANTS, tenant, wanted)
+
+    # Going ---------------------------------------------------------------------------------------
+
+    async def _remove(self, tenant: Object) -> Result:
+        home = desired.tenant_namespace(tenant)
+        live = await apply.read(self._client, resources.NAMESPACES, home)
+        if live is None:
+            await apply.finish(self._client, resources.TENANTS, tenant)
+            return DONE
+        if view.labels(live).get(names.LABEL_MANAGED_BY) != names.MANAGED_BY:
+            await apply.finish(self._client, resources.TENANTS, tenant)
+            return DONE
+        if not view.deleting(live):
+            await self._say(tenant, "Terminating", "True", "Terminating", "The tenant is being removed.")
+            await self._tenant_state(tenant, terminating=True)
+            role = desired.role(tenant, terminating=True)
+            own = await apply.read(self._client, resources.ROLES, view.name(role), home)
+            await apply.ensure(self._client, resources.ROLES, role, own)
+            if await self._delete_content(home):
+                return Again(_POLL)
+            await apply.remove(self._client, resources.NAMESPACES, live)
+        return Again(_POLL)
+
+    async def _delete_content(self, home: str) -> bool:
+        """Ask for the deletion of all objects of our kinds; return whether some are still there."""
+        left = False
+        for resource in _OWN_KINDS:
+            found = (await self._client.list(resource, home)).items
+            left = left or bool(found)
+            asked = [self._delete(resource, obj) for obj in found if not view.deleting(obj)]
+            await asyncio.gather(*asked)
+            if resource in (resources.SYNC_SECRETS, resources.ADDRESSES):
+                # No controller of ours holds these; a tenant's finalizer must not stop the removal.
+                for obj in found:
+                    await self._strip(resource, obj)
+        return left
+
+    async def _delete(self, resource: Resource, obj: Object) -> None:
+        try:
+            await self._client.delete(resource, view.name(obj), view.namespace(obj), uid=view.uid(obj))
+        except NotFound:
+            return
+
+    async def _strip(self, resource: Resource, obj: Object) -> None:
+        if view.finalizers(obj):
+            try:
+                patch = {"metadata": {"finalizers": None}}
+                await self._client.patch(resource, view.name(obj), patch, view.namespace(obj))
+            except NotFound:
+                return
+
+
+def _tenant_key(namespace: Object) -> list[ObjectKey]:
+    owner = view.controller(namespace)
+    return [ObjectKey("", view.text(owner, "name"))] if owner is not None and owner.get("kind") == "Tenant" else []
+
+
+def _tenant_key_of_content(obj: Object) -> list[ObjectKey]:
+    return [ObjectKey("", names.tenant_of_namespace(view.namespace(obj)))]

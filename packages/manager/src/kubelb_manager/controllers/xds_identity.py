@@ -1,0 +1,122 @@
+"""Who may speak xDS: the manager's authority, its own certificate, one client certificate per fleet.
+
+The authority is a Secret in the manager's namespace, made once. A fleet's certificate names tenant
+and fleet (`delivery.identity`), lives 90 days and is renewed at two thirds of that; Envoys pick the
+new files up from the mounted Secret.
+"""
+
+from __future__ import annotations
+
+import base64
+from datetime import timedelta
+
+from kubelb_common import names, pki
+from kubelb_common.kube import resources
+from kubelb_common.kube.errors import AlreadyExists
+from kubelb_common.kube.port import KubeClient, Object
+from kubelb_common.objects import view
+from kubelb_common.runtime.clock import Clock
+from kubelb_common.runtime.controller import Terminal
+from kubelb_manager.controllers import apply
+from kubelb_manager.delivery.identity import certificate_uri
+from kubelb_manager.delivery.server import ServerTls
+from kubelb_manager.desired import envoy_fleet, meta
+
+AUTHORITY_SECRET = "kubelb-xds-ca"  # noqa: S105 - the name of an object
+_LIFETIME = timedelta(days=90)
+
+
+class XdsIdentity:
+    """Issues and renews; call `load` before anything else."""
+
+    def __init__(self, client: KubeClient, *, namespace: str, clock: Clock) -> None:
+        self._client = client
+        self._namespace = namespace
+        self._clock = clock
+        self._authority: pki.KeyPair | None = None
+
+    async def load(self) -> None:
+        """Read the authority's Secret, or make it.
+
+        Raises:
+            Terminal: the Secret is there and holds no usable authority.
+            KubeError: the API server refused, or did not answer.
+        """
+        live = await apply.read(self._client, resources.SECRETS, AUTHORITY_SECRET, self._namespace)
+        if live is None:
+            fresh = pki.create_ca("kubelb-xds", now=self._clock.now())
+            wanted = meta.obj("v1", "Secret", AUTHORITY_SECRET, self._namespace, labels=meta.managed_labels())
+            wanted |= {"type": "kubernetes.io/tls", "data": _encoded(fresh.cert_pem, fresh.key_pem)}
+            try:
+                live = await self._client.create(resources.SECRETS, wanted, self._namespace)
+            except AlreadyExists:
+                live = await self._client.get(resources.SECRETS, AUTHORITY_SECRET, self._namespace)
+        try:
+            self._authority = pki.load_key_pair(_decoded(live, "tls.crt"), _decoded(live, "tls.key"))
+        except pki.PkiError as error:
+            where = f"Secret {self._namespace}/{AUTHORITY_SECRET}"
+            raise Terminal(f"{where} holds no certificate authority ({error}); delete it to have one made") from error
+
+    @property
+    def authority(self) -> pki.KeyPair:
+        """The authority, after `load`."""
+        if self._authority is None:
+            raise RuntimeError("load() comes first")
+        return self._authority
+
+    def server_tls(self) -> ServerTls:
+        """Return a fresh certificate for the manager's own names, and whom to trust."""
+        service = f"{names.XDS_SERVICE}.{self._namespace}.svc"
+        own = pki.issue(
+            self.authority,
+            "kubelb-manager",
+            now=self._clock.now(),
+            lifetime=_LIFETIME,
+            usages=("server",),
+            dns=(service, f"{service}.cluster.local", names.XDS_SERVICE, "localhost"),
+        )
+        return ServerTls(own.cert_pem, own.key_pem, self.authority.cert_pem)
+
+    async def ensure_client(self, tenant: Object, namespace: str, fleet: str) -> None:
+        """Keep the Secret with a fleet's certificate; renew it when it is due or from another authority."""
+        name = envoy_fleet.xds_secret_name(namespace, fleet)
+        live = await apply.read(self._client, resources.SECRETS, name, namespace)
+        if live is not None and self._good(live, namespace, fleet):
+            return
+        fresh = pki.issue(
+            self.authority,
+            f"{namespace}/{fleet}"[:64],
+            now=self._clock.now(),
+            lifetime=_LIFETIME,
+            usages=("client",),
+            uris=(certificate_uri(namespace, fleet),),
+        )
+        wanted = envoy_fleet.xds_secret(
+            tenant, namespace, fleet, certificate=fresh.cert_pem, key=fresh.key_pem, ca=self.authority.cert_pem
+        )
+        await apply.ensure(self._client, resources.SECRETS, wanted, live)
+
+    def _good(self, live: Object, namespace: str, fleet: str) -> bool:
+        try:
+            certificate = _decoded(live, "tls.crt")
+            pki.load_key_pair(certificate, _decoded(live, "tls.key"))
+            return (
+                _decoded(live, "ca.crt") == self.authority.cert_pem
+                and pki.issued_by(certificate, self.authority.cert_pem)
+                and pki.uri_sans(certificate) == (certificate_uri(namespace, fleet),)
+                and not pki.needs_renewal(certificate, self._clock.now())
+            )
+        except pki.PkiError:
+            return False
+
+
+def _encoded(certificate: bytes, key: bytes) -> dict[str, str]:
+    files = {"tls.crt": certificate, "tls.key": key}
+    return {name: base64.b64encode(content).decode() for name, content in files.items()}
+
+
+def _decoded(secret: Object, key: str) -> bytes:
+    try:
+        return base64.b64decode(view.text(secret, "data", key), validate=True)
+    except ValueError as error:
+        raise pki.PkiError(f"{key} is not base64") from error

@@ -1,0 +1,56 @@
+"""What the manager can be told on its command line, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from kubelb_common import names
+
+
+class OptionError(ValueError):
+    """An option's value cannot be used; the text says which and why."""
+
+
+class Bind(NamedTuple):
+    """A host (empty: all addresses) and a port (0: none chosen yet)."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, option: str, text: str) -> Bind:
+        """Read `:8001`, `127.0.0.1:8001` or `[::1]:8001`; raises OptionError."""
+        host, separator, port = text.rpartition(":")
+        if not separator or not port.isdigit() or int(port) > 65535:
+            raise OptionError(f"{option}: '{text}' is not HOST:PORT or :PORT")
+        return cls(host.strip("[]"), int(port))
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Everything the composition root needs to know.
+
+    Attributes:
+        kubeconfig: path for the management cluster; None means the pod's own credential.
+        namespace: where the manager, its Config and its certificate authority live.
+        xds: where Envoys reach the control plane.
+        health: liveness, readiness.
+        metrics: Prometheus.
+        envoy_image: image of the data plane's pods, unless Config says otherwise.
+        xds_host: name under which Envoys find the control plane.
+        xds_port: port of that name.
+        log_level: debug, info, warning or error.
+        log_format: json, text, or auto (text on a terminal).
+    """
+
+    kubeconfig: str | None = None
+    namespace: str = names.MANAGER_NAMESPACE
+    xds: Bind = Bind("", names.XDS_PORT)
+    health: Bind = Bind("", 8081)
+    metrics: Bind = Bind("", 9443)
+    envoy_image: str = "kubelb/envoy:1.40.0"
+    xds_host: str = f"{names.XDS_SERVICE}.{names.MANAGER_NAMESPACE}.svc"
+    xds_port: int = names.XDS_PORT
+    log_level: str = "info"
+    log_format: str = "auto"
