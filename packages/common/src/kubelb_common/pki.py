@@ -95,13 +95,17 @@ def issue(
         uris: the same for URIs.
 
     Raises:
-        PkiError: `ca` is unreadable or an alternative name is none.
+        PkiError: `ca` is unreadable or has ended, or an alternative name is none.
     """
     issuer = ca.certificate
     issuer_key = load_private_key(ca.key_pem)
     key = ec.generate_private_key(_CURVE())
     named = Subject(common_name=subject) if isinstance(subject, str) else subject
     lifetime = min(lifetime, issuer.not_valid_after_utc - now)
+    if lifetime <= timedelta(0):
+        raise PkiError(
+            f"the CA {issuer.subject.rfc4514_string()} ended at {issuer.not_valid_after_utc:%Y-%m-%d %H:%M} UTC"
+        )
     builder = (
         _builder(named.name(), issuer.subject, key.public_key(), now, lifetime)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

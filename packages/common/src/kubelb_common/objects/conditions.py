@@ -28,7 +28,7 @@ def is_true(conditions: Iterable[Mapping[str, Any]], type_: str, *, generation: 
     return generation is None or item.get("observedGeneration") == generation
 
 
-def set_condition(  # noqa: PLR0917 - the order is that of the conventions, and each argument is needed
+def set_condition(
     existing: Sequence[Condition],
     type_: str,
     status: Status,

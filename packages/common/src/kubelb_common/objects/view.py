@@ -161,19 +161,19 @@ def parse_time(text_: str) -> datetime | None:
     """Return the aware UTC time for an RFC 3339 text, or None if it is empty or none."""
     try:
         time = datetime.fromisoformat(text_)
-    except ValueError:
+        return time.astimezone(UTC) if time.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return time.astimezone(UTC) if time.tzinfo else None
 
 
 def format_time(time: datetime) -> str:
     """Return an aware time as Kubernetes writes it: UTC, whole seconds, `Z`."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def format_micro_time(time: datetime) -> str:
     """Return an aware time as Kubernetes writes a MicroTime (Leases, Events): six digits of a second."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def parse_duration(text_: str) -> timedelta:

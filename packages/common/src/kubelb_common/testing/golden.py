@@ -144,6 +144,10 @@ class _StrictLoader(yaml.SafeLoader):
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "found a key that is no scalar", key_node.start_mark
+                )
             if key in seen:
                 raise DuplicateKey(None, None, f"found the key {key!r} twice", key_node.start_mark)
             seen.add(key)
