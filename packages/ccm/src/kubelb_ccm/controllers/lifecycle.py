@@ -50,9 +50,13 @@ _NO_ADDRESS: Object = {"loadBalancer": {}}
 class Kind(Protocol):
     """What differs between the kinds of exported objects."""
 
-    resource: Resource
-    #: What the export is called in the status annotation.
-    subject: str
+    @property
+    def resource(self) -> Resource:
+        """The kind in the tenant cluster."""
+
+    @property
+    def subject(self) -> str:
+        """What the export is called in the status annotation."""
 
     def in_scope(self, source: Object) -> bool:
         """Tell whether the object is ours to serve."""

@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from kubelb_common.objects import view
 from kubelb_common.objects.view import Object
 
 _MESSAGE_MAX = 300
 _PROBLEMS_MAX = 8
-#: Reasons of a False condition that only say "not yet".
-_PENDING = frozenset({"Pending", "Waiting"})
 _OURS = frozenset({"Accepted", "ResolvedRefs", "Programmed"})
+#: A reason that only repeats what another condition says better.
+_ECHO = "NotAccepted"
 
 
 class Problem(NamedTuple):
@@ -26,27 +27,29 @@ class Problem(NamedTuple):
 def reported(exported: Object) -> tuple[Problem, ...] | None:
     """Return the problems that the manager reports, or None if it has not spoken about this generation yet.
 
-    A manager that writes no conditions at all has spoken with its status: no problem is known.
+    A manager of the original writes no conditions: no problem is known.
     """
-    conditions = (exported.get("status") or {}).get("conditions") or ()
-    ours = [condition for condition in conditions if condition.get("type") in _OURS]
-    generation = exported["metadata"].get("generation", 0)
-    if any(condition.get("observedGeneration", generation) < generation for condition in ours):
+    all_, current = _conditions(exported)
+    if all_ and not current:
         return None
-    false = [condition for condition in ours if condition.get("status") == "False"]
     return tuple(
-        Problem(condition["type"], condition.get("reason", ""), condition.get("message", ""))
-        for condition in sorted(false, key=lambda found: str(found["type"]))
-        if condition.get("reason") not in _PENDING
+        Problem(view.text(found, "type"), view.text(found, "reason"), view.text(found, "message"))
+        for found in sorted(current, key=lambda found: str(found["type"]))
+        if found.get("status") == "False" and found.get("reason") != _ECHO
     )
 
 
 def is_settled(exported: Object) -> bool:
-    """Tell whether the manager has looked at exactly this generation (never true for one that writes no conditions)."""
-    conditions = (exported.get("status") or {}).get("conditions") or ()
-    ours = [condition for condition in conditions if condition.get("type") in _OURS]
-    generation = exported["metadata"].get("generation", 0)
-    return bool(ours) and all(condition.get("observedGeneration", 0) >= generation for condition in ours)
+    """Tell whether the manager has judged exactly this generation (never true for one that writes no conditions)."""
+    all_, current = _conditions(exported)
+    return bool(all_) and all_ == current
+
+
+def _conditions(exported: Object) -> tuple[list[Object], list[Object]]:
+    """Return the manager's conditions, and those of them that are about the present generation."""
+    found = [item for item in view.objects(exported, "status", "conditions") if item.get("type") in _OURS]
+    generation = view.generation(exported)
+    return found, [item for item in found if view.get(item, "observedGeneration", default=0) >= generation]
 
 
 def shortened(problems: Iterable[Problem]) -> list[Problem]:

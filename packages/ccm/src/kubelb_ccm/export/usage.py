@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from kubelb_ccm.export.meta import origin
 from kubelb_ccm.export.services import node_ports
-from kubelb_common.objects import view
+from kubelb_common.objects import conditions, view
 from kubelb_common.objects.view import Object
 
 
@@ -34,9 +34,9 @@ def needs_node_ports(exported: Object, service: str, twin: Object) -> bool:
     if exported.get("kind") == "LoadBalancer":
         endpoints = view.objects(exported, "spec", "endpoints")
         return bool(held & {port.get("port") for entry in endpoints for port in view.objects(entry, "ports")})
-    for asked in _exported_services(exported):
-        if f"{view.namespace(asked)}/{view.name(asked)}" == service and held & set(node_ports(asked).values()):
-            return True
+    asked = set(exported_node_ports(exported, service).values())
+    if held & asked:
+        return True
     listed = view.get(exported, "status", "resources", "services", service)
     if listed is None:
         return False
@@ -46,7 +46,15 @@ def needs_node_ports(exported: Object, service: str, twin: Object) -> bool:
         for number in (port.get("nodePort"), port.get("upstreamTargetPort"))
         if number
     }
-    return not told or bool(held & told)
+    if told:
+        return bool(held & told)
+    # The list does not say by which node ports. Asked for others and programmed so: these are in use no more.
+    return not (asked and _is_programmed(exported))
+
+
+def _is_programmed(exported: Object) -> bool:
+    found = view.objects(exported, "status", "conditions")
+    return conditions.is_true(found, "Programmed", generation=view.generation(exported))
 
 
 def exported_node_ports(exported: Object, service: str) -> dict[tuple[int, str], int]:

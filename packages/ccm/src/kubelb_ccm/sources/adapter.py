@@ -20,8 +20,13 @@ class ServiceRef(NamedTuple):
 class Adapter(Protocol):
     """One kind of source object."""
 
-    kind: str
-    group: str
+    @property
+    def kind(self) -> str:
+        """The kind's name."""
+
+    @property
+    def group(self) -> str:
+        """The kind's API group."""
 
     def in_scope(self, source: Object) -> bool:
         """Tell whether the object is ours to serve."""

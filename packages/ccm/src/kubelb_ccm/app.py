@@ -1,0 +1,211 @@
+"""The composition root: the only place that joins clients, caches, controllers and servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kubelb_ccm.controllers.exports import Exports
+from kubelb_ccm.controllers.home import IDENTITY_NAMESPACE, Home
+from kubelb_ccm.controllers.lifecycle import Kind, Lifecycle
+from kubelb_ccm.controllers.mirror import SLICES_SELECTOR, Mirror
+from kubelb_ccm.controllers.node import NodeController
+from kubelb_ccm.controllers.reporter import Reporter
+from kubelb_ccm.controllers.service import ServiceKind
+from kubelb_ccm.controllers.source import SourceKind
+from kubelb_ccm.controllers.twins import Twins
+from kubelb_ccm.controllers.upkeep import twins_controller
+from kubelb_ccm.options import Bind, Options
+from kubelb_ccm.sources.ingress import IngressAdapter
+from kubelb_common import names
+from kubelb_common.kube import kubeconfig, resources
+from kubelb_common.kube.aio import AioClient
+from kubelb_common.kube.errors import Forbidden, NotFound
+from kubelb_common.kube.port import KubeClient, ObjectList, Resource
+from kubelb_common.runtime.clock import Clock
+from kubelb_common.runtime.informer import Informer
+from kubelb_common.runtime.supervisor import Supervisor
+from kubelb_common.telemetry.health import HealthServer
+
+_WORKERS = 4
+
+
+class ManagementClient(AioClient):
+    """The management cluster; says what to do where its answer leaves a person guessing."""
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+    ) -> ObjectList:
+        """See KubeClient."""
+        try:
+            return await super().list(resource, namespace, label_selector=label_selector, field_selector=field_selector)
+        except NotFound as error:
+            text = f"the management cluster {self.server} has no kind {resource}: install KubeLB's CRDs there"
+            raise NotFound(error.code, error.reason, text) from error
+        except Forbidden as error:
+            text = f"{error.message}; check --cluster-name, and that --kubelb-kubeconfig is that tenant's"
+            raise Forbidden(error.code, error.reason, text) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Tenant:
+    """Caches of the tenant cluster."""
+
+    nodes: Informer
+    services: Informer
+    slices: Informer
+    namespaces: Informer
+    ingresses: Informer | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Hub:
+    """Caches of the tenant's namespace in the management cluster."""
+
+    load_balancers: Informer
+    routes: Informer
+    addresses: Informer
+    tenant_states: Informer
+
+
+class App:
+    """The agent over two clients.
+
+    Args:
+        options: what it was told.
+        tenant: the tenant cluster.
+        hub: the management cluster.
+        clock: for timers; None: the system's.
+    """
+
+    def __init__(self, options: Options, tenant: KubeClient, hub: KubeClient, clock: Clock | None = None) -> None:
+        self.supervisor = Supervisor()
+        self._options = options
+        self._tenant_client = tenant
+        self._hub_client = hub
+        self._clock = clock
+        self._tenant = self._tenant_caches()
+        self._hub = self._hub_caches()
+        self._home = Home(options.tenant_namespace, self._tenant.namespaces.store, self._hub.tenant_states.store)
+        self._controllers()
+        self._servers()
+
+    async def run(self) -> None:
+        """Run until stopped; raises what `Supervisor.run` raises."""
+        await self.supervisor.run()
+
+    def _tenant_caches(self) -> _Tenant:
+        def follow(resource: Resource, **selectors: str) -> Informer:
+            informer = Informer(self._tenant_client, resource, clock=self._clock, **selectors)  # type: ignore[arg-type]
+            return self.supervisor.informer(informer)
+
+        return _Tenant(
+            nodes=follow(resources.NODES),
+            services=follow(resources.SERVICES),
+            slices=follow(resources.ENDPOINT_SLICES, label_selector=SLICES_SELECTOR),
+            namespaces=follow(resources.NAMESPACES, field_selector=f"metadata.name={IDENTITY_NAMESPACE}"),
+            ingresses=None if self._options.disable_ingress_controller else follow(resources.INGRESSES),
+        )
+
+    def _hub_caches(self) -> _Hub:
+        def follow(resource: Resource) -> Informer:
+            namespace = self._options.tenant_namespace
+            return self.supervisor.informer(
+                Informer(self._hub_client, resource, namespace=namespace, clock=self._clock)
+            )
+
+        return _Hub(
+            load_balancers=follow(resources.LOAD_BALANCERS),
+            routes=follow(resources.ROUTES),
+            addresses=follow(resources.ADDRESSES),
+            tenant_states=follow(resources.TENANT_STATES),
+        )
+
+    def _controllers(self) -> None:
+        tenant, hub = self._tenant, self._hub
+        mirror = Mirror(self._tenant_client, tenant.slices)
+        twins = Twins(self._tenant_client, tenant.services, mirror, self._home, self._clock)
+        sources = []
+        for name, kind, informer, exports in self._kinds():
+            lifecycle = Lifecycle(
+                kind,
+                self._tenant_client,
+                informer,
+                exports,
+                twins=twins,
+                reporter=Reporter(self._tenant_client, self._clock),
+                home=self._home,
+            )
+            sources.append((informer, lifecycle))
+            self.supervisor.controller(lifecycle.controller(name, tenant.services, hub.tenant_states, workers=_WORKERS))
+        node = NodeController(
+            self._hub_client,
+            tenant.nodes,
+            hub.addresses,
+            kind=self._options.node_address_type,
+            home=self._home,
+        )
+        self.supervisor.controller(node.controller())
+        self.supervisor.controller(
+            twins_controller(
+                twins,
+                sources=sources,
+                services=tenant.services,
+                slices=tenant.slices,
+                exports=(hub.routes, hub.load_balancers),
+                tenant_states=hub.tenant_states,
+                workers=_WORKERS,
+            )
+        )
+
+    def _kinds(self) -> Iterator[tuple[str, Kind, Informer, Exports]]:
+        options = self._options
+        service = ServiceKind(use_class=options.use_loadbalancer_class, cloud_provider=options.enable_cloud_provider)
+        exports = Exports(
+            self._hub_client, self._hub.load_balancers, self._home, origin_kind=None, own_annotations=True
+        )
+        yield "service", service, self._tenant.services, exports
+        if self._tenant.ingresses is not None:
+            adapter = IngressAdapter(use_class=options.use_ingress_class)
+            origin_kind = names.origin_kind(adapter.kind, adapter.group)
+            exports = Exports(
+                self._hub_client, self._hub.routes, self._home, origin_kind=origin_kind, own_annotations=False
+            )
+            yield "ingress", SourceKind(resources.INGRESSES, adapter), self._tenant.ingresses, exports
+
+    def _servers(self) -> None:
+        served: tuple[tuple[str, Bind | None], ...] = (
+            ("health", self._options.health),
+            ("metrics", self._options.metrics),
+        )
+        for name, bind in served:
+            if bind is not None:
+                server = HealthServer(bind.host, bind.port, ready={"caches": self._unready})
+                self.supervisor.service(name, server.run, early=True)
+
+    def _unready(self) -> str | None:
+        if self.supervisor.ready:
+            return None
+        missing = ", ".join(self.supervisor.unsynced())
+        return f"waiting for the first lists of {missing}" if missing else "starting or stopping"
+
+
+async def run(options: Options) -> None:
+    """Connect to both clusters and run until stopped.
+
+    Raises:
+        ConfigError: a kubeconfig cannot be used.
+        Fault: an address cannot be listened on, or a part crashed.
+    """
+    tenant = AioClient(kubeconfig.load(options.kubeconfig), user_agent="kubelb-ccm")
+    hub = ManagementClient(kubeconfig.load(options.kubelb_kubeconfig), user_agent="kubelb-ccm")
+    try:
+        await App(options, tenant, hub).run()
+    finally:
+        await hub.close()
+        await tenant.close()
