@@ -8,6 +8,7 @@ to be forgotten, then gets SIGTERM.
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 from kubelb_common import names
@@ -39,10 +40,22 @@ def xds_secret_name(tenant_namespace: str, fleet: str = names.SHARED_FLEET) -> s
 
 
 def xds_secret(
-    tenant: Object, tenant_namespace: str, fleet: str, *, certificate: bytes, key: bytes, ca: bytes
+    tenant: Object,
+    tenant_namespace: str,
+    fleet: str,
+    *,
+    certificate: bytes,
+    key: bytes,
+    ca: bytes,
+    files: Mapping[str, str] | None = None,
 ) -> Object:
-    """Return the Secret with a fleet's client certificate; all three in PEM."""
-    files = {"tls.crt": certificate, "tls.key": key, "ca.crt": ca}
+    """Return the Secret with a fleet's client certificate, all in PEM, and what else is to be mounted beside it.
+
+    `files` (name -> text) has a place for the constant SDS files of `bootstrap.files`, by which Envoy
+    follows a rotation without a restart.
+    """
+    content = {name: text.encode() for name, text in (files or {}).items()}
+    content.update({"tls.crt": certificate, "tls.key": key, "ca.crt": ca})
     out = meta.obj(
         "v1",
         "Secret",
@@ -51,7 +64,7 @@ def xds_secret(
         labels={**meta.managed_labels(), **meta.fleet_labels(tenant_namespace, fleet)},
         ownerReferences=[meta.owner_reference(tenant)],
     )
-    data = {name: base64.b64encode(content).decode() for name, content in files.items()}
+    data = {name: base64.b64encode(value).decode() for name, value in sorted(content.items())}
     return {**out, "type": "kubernetes.io/tls", "data": data}
 
 
