@@ -28,6 +28,7 @@ from kubelb_manager.gather.bundle import Gatherer
 from kubelb_manager.gather.resolver import Resolver
 from kubelb_manager.gather.stores import Informers
 from kubelb_manager.options import Options
+from kubelb_manager.probes.nodeport import Connect, connects
 from kubelb_manager.xds.generate import Generator
 
 _log = logs.get(__name__)
@@ -47,10 +48,21 @@ class Manager:
         options: what the command line said.
         identity: loaded already.
         clock: time.
+        connect: asks a node port whether it answers.
     """
 
-    def __init__(self, client: KubeClient, options: Options, identity: XdsIdentity, clock: Clock) -> None:
+    def __init__(
+        self,
+        client: KubeClient,
+        options: Options,
+        identity: XdsIdentity,
+        clock: Clock,
+        *,
+        connect: Connect = connects,
+    ) -> None:
         self.supervisor = Supervisor()
+        #: Port of the xDS server once it listens, else 0.
+        self.xds_port = 0
         self.informers = Informers.of(client, namespace=options.namespace, clock=clock)
         self.board = Board()
         self.cache = Cache()
@@ -58,7 +70,7 @@ class Manager:
         self._clock = clock
         resolver = Resolver(clock, lambda: self.snapshot.everybody_again())  # noqa: PLW0108 - made two lines later
         gatherer = Gatherer(self.informers, resolver, options.namespace)
-        self.snapshot = SnapshotController(gatherer, self.cache, Generator(), self.board, clock)
+        self.snapshot = SnapshotController(gatherer, self.cache, Generator(), self.board, clock, connect)
         bootstrap = BootstrapOptions(
             xds_host=options.xds_host, xds_port=options.xds_port, tls=TlsFiles(server_name=options.xds_host)
         )
@@ -93,10 +105,10 @@ class Manager:
     async def _serve(self) -> None:
         """Serve xDS until cancelled; renew the server's certificate daily."""
         try:
-            port = await self.server.start()
+            self.xds_port = await self.server.start()
         except OSError as error:
             raise CannotServe(str(error)) from error
-        _log.info("xDS server listens", port=port)
+        _log.info("xDS server listens", port=self.xds_port)
         try:
             while True:
                 await self._clock.sleep(_RENEW)

@@ -8,7 +8,7 @@ from kubelb_common.kube import resources
 from kubelb_common.kube.errors import NotFound
 from kubelb_common.kube.port import KubeClient
 from kubelb_common.objects import view
-from kubelb_common.runtime.controller import Terminal
+from kubelb_common.runtime.border import Fault
 
 
 async def server(client: KubeClient) -> str:
@@ -18,7 +18,7 @@ async def server(client: KubeClient) -> str:
     EndpointSlice `default/kubernetes`.
 
     Raises:
-        Terminal: neither says where the API server is.
+        Fault: neither says where the API server is.
     """
     try:
         info = await client.get(resources.CONFIG_MAPS, "cluster-info", "kube-public")
@@ -34,7 +34,7 @@ async def server(client: KubeClient) -> str:
     address = view.text(piece, "endpoints", 0, "addresses", 0)
     port = next((item.get("port") for item in view.objects(piece, "ports") if item.get("name") == "https"), None)
     if not address or not port:
-        raise Terminal(
+        raise Fault(
             "no address of the API server for tenants: neither ConfigMap kube-public/cluster-info nor "
             "EndpointSlice default/kubernetes names one"
         )

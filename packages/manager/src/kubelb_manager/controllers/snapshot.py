@@ -28,7 +28,7 @@ from kubelb_manager.delivery.messages import Nack
 from kubelb_manager.gather.bundle import Bundle, Gatherer
 from kubelb_manager.ir.model import Endpoint, Fleet, Origin, Part
 from kubelb_manager.ports.table import PortKey, from_status
-from kubelb_manager.probes.nodeport import NodePortProber
+from kubelb_manager.probes.nodeport import Connect, NodePortProber, connects
 from kubelb_manager.rollout.rollout import REMOVAL_BOUND, Phase, Rollout, Step
 from kubelb_manager.translate.context import Context
 from kubelb_manager.translate.load_balancer import translate_load_balancer
@@ -75,14 +75,22 @@ class _State:
 class SnapshotController:
     """Publishes every fleet's snapshot; see the module."""
 
-    def __init__(self, gatherer: Gatherer, cache: Cache, generator: Generator, board: Board, clock: Clock) -> None:
+    def __init__(
+        self,
+        gatherer: Gatherer,
+        cache: Cache,
+        generator: Generator,
+        board: Board,
+        clock: Clock,
+        connect: Connect = connects,
+    ) -> None:
         self._gatherer = gatherer
         self._cache = cache
         self._generator = generator
         self._board = board
         self._clock = clock
         self._states: dict[str, _State] = {}
-        self.prober = NodePortProber(clock, self._on_answer)
+        self.prober = NodePortProber(clock, self._on_answer, connect)
         self.controller = Controller("snapshot", self.reconcile, clock=clock)
         cache.on_progress(self._on_progress)
         self._watch()

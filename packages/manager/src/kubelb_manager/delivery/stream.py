@@ -7,8 +7,9 @@ a new snapshot. After each of these the stream looks at what the client lacks an
 
 What holds:
 
-* Listeners and routes of a generation are not sent before its clusters were. Endpoints never wait: Envoy keeps
-  the acknowledgement of clusters back until their endpoints are there.
+* Listeners and routes of a generation are not sent before the client took its clusters, which shows in that it asks
+  for the endpoints of the new ones. Endpoints never wait: Envoy keeps the acknowledgement of clusters back until
+  their endpoints are there.
 * One response of a type is on its way at a time; what changes meanwhile is one response afterwards. Clusters are the
   exception, because their acknowledgement can wait for a dead node's health check, and nobody may wait for that.
 * A cluster is removed only after the client acknowledged listeners and routes of the generation that dropped it,
@@ -150,8 +151,15 @@ class DeltaStream:
             each.note_generation()
 
     def _clusters_wait(self) -> bool:
-        clusters = self._subscriptions.get(CLUSTER)
-        return clusters is not None and bool(clusters.additions())
+        """Whether clusters are not sent yet, or it is not known whether the client took the new ones.
+
+        It did if it acknowledged them or, which comes much earlier, asked for their endpoints.
+        """
+        clusters, endpoints = self._subscriptions.get(CLUSTER), self._subscriptions.get(ENDPOINTS)
+        if clusters is None:
+            return False
+        taken = () if endpoints is None else endpoints.named
+        return bool(clusters.additions()) or not clusters.new_in_flight() <= set(taken)
 
     def _send_additions(self, subscription: Subscription) -> list[Response]:
         if not self._may_fly(subscription):

@@ -222,6 +222,15 @@ class Subscription:
             or any(name in group for group in self.suspects)
         )
 
+    def new_in_flight(self) -> set[str]:
+        """Return the names on their way that the client had in no version."""
+        return {
+            name
+            for flight in self.flights
+            for name, version in flight.versions.items()
+            if version is not None and self.acknowledged.get(name) is None
+        }
+
     def nacks(self) -> list[Nack]:
         """Return what the client refuses now."""
         return [

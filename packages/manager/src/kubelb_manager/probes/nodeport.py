@@ -20,7 +20,7 @@ Never: a connection to an address that translation did not let through its deny 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from kubelb_common.runtime.clock import Clock
@@ -45,6 +45,20 @@ class _Question:
     task: asyncio.Task[None] | None = None
 
 
+Connect = Callable[[Endpoint], Awaitable[bool]]
+
+
+async def connects(endpoint: Endpoint) -> bool:
+    """Whether a TCP connection to `endpoint` is taken; it is closed at once."""
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT):
+            _, writer = await asyncio.open_connection(endpoint.address, endpoint.port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
 @dataclass(slots=True)
 class NodePortProber:
     """Asks the endpoints of the clusters that somebody wants to know about.
@@ -52,10 +66,12 @@ class NodePortProber:
     Args:
         clock: time and pauses.
         on_answer: called when what is known of an endpoint changes (an answer, or a bound passed).
+        connect: asks one endpoint.
     """
 
     clock: Clock
     on_answer: Callable[[Endpoint], None]
+    connect: Connect = connects
     _questions: dict[Endpoint, _Question] = field(default_factory=dict)
     _limit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
@@ -108,10 +124,4 @@ class NodePortProber:
 
     async def _connects(self, endpoint: Endpoint) -> bool:
         async with self._limit:
-            try:
-                async with asyncio.timeout(_CONNECT_TIMEOUT):
-                    _, writer = await asyncio.open_connection(endpoint.address, endpoint.port)
-            except (OSError, TimeoutError):
-                return False
-        writer.close()
-        return True
+            return await self.connect(endpoint)

@@ -1,0 +1,67 @@
+"""Layer 4: ports in the status first, then the listener, then the address."""
+
+from __future__ import annotations
+
+from feature_world import NODES, World, until
+
+from kubelb_common.kube import resources
+from kubelb_manager.ir.model import Endpoint
+from kubelb_manager.xds import protos as pb
+from kubelb_manager.xds.resources import LISTENER
+
+
+def _ports(world: World, name: str) -> list[int]:
+    lb = world.get(resources.LOAD_BALANCERS, name) or {}
+    return [port["targetPort"] for port in lb.get("status", {}).get("service", {}).get("ports", [])]
+
+
+def _address(world: World, name: str) -> object:
+    lb = world.get(resources.LOAD_BALANCERS, name) or {}
+    return lb.get("status", {}).get("loadBalancer", {}).get("ingress")
+
+
+async def test_listener_address_and_release(world: World) -> None:
+    await world.onboard()
+    await world.load_balancer("lb1", 5432, 30100)
+    await until(lambda: _ports(world, "lb1"), "ports in the status")
+    port = _ports(world, "lb1")[0]
+    await world.certificate()
+    async with world.envoy() as envoy:
+        await world.ready_pods("envoy-0", service="envoy-lb1")
+        await until(lambda: envoy.has[LISTENER], "the listener")
+        listener = pb.Listener.FromString(next(iter(envoy.has[LISTENER].values())))
+        assert listener.address.socket_address.port_value == port
+        await world.address("envoy-lb1", "198.51.100.2")
+        await until(lambda: _address(world, "lb1") == [{"ip": "198.51.100.2"}], "the address")
+        service = world.get(resources.SERVICES, "envoy-lb1")
+        assert [item["targetPort"] for item in service["spec"]["ports"]] == [port]
+        await world.kube.delete(resources.LOAD_BALANCERS, "lb1", "tenant-a")
+        await until(lambda: not envoy.has[LISTENER], "the listener goes")
+        assert world.get(resources.LOAD_BALANCERS, "lb1") is not None
+        await until(lambda: world.get(resources.LOAD_BALANCERS, "lb1") is None, "released", seconds=15)
+        await until(lambda: world.get(resources.SERVICES, "envoy-lb1") is None, "its Service goes")
+
+
+async def test_no_listener_before_the_node_port_answers(world: World) -> None:
+    await world.onboard()
+    world.everything_open = False
+    await world.load_balancer("lb1", 5432, 30100)
+    await world.load_balancer("lb2", 5432, 30101)
+    await world.certificate()
+    async with world.envoy() as envoy:
+        world.open = {Endpoint(ip, 30101) for ip in NODES}
+        await until(lambda: envoy.has[LISTENER], "the one that answers is served")
+        assert len(envoy.has[LISTENER]) == 1
+        world.open |= {Endpoint(ip, 30100) for ip in NODES}
+        await until(lambda: len(envoy.has[LISTENER]) == 2, "the other follows")
+
+
+async def test_ports_of_two_load_balancers_differ_and_survive(world: World) -> None:
+    await world.onboard()
+    for number in range(8):
+        await world.load_balancer(f"lb{number}", 80, 30100 + number)
+    await until(lambda: all(_ports(world, f"lb{n}") for n in range(8)), "all have ports")
+    ports = [_ports(world, f"lb{n}")[0] for n in range(8)]
+    assert len(set(ports)) == 8
+    await world.manager.snapshot.controller.idle()
+    assert [_ports(world, f"lb{n}")[0] for n in range(8)] == ports

@@ -1,0 +1,299 @@
+"""A whole manager between a fake API server and a client that speaks delta xDS as Envoy does."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from kubelb_common import names
+from kubelb_common.kube import resources
+from kubelb_common.kube.port import Object
+from kubelb_common.objects import conditions, view
+from kubelb_common.runtime.clock import SystemClock
+from kubelb_common.testing.fake_kube import FakeKube
+from kubelb_manager.app import Manager
+from kubelb_manager.controllers.xds_identity import XdsIdentity
+from kubelb_manager.ir.model import Endpoint
+from kubelb_manager.options import Bind, Options
+from kubelb_manager.xds import protos as pb
+from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+
+METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+NAMESPACE = "tenant-a"
+SECONDS = 10.0
+NODES = ("192.0.2.11", "192.0.2.12")
+
+
+async def until(condition: Callable[[], object], what: str, seconds: float = SECONDS) -> None:
+    """Wait for a named condition."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"never: {what}") from None
+
+
+class FakeEnvoy:
+    """Takes and acknowledges everything, keeps what it has, and notes the order of things."""
+
+    def __init__(self, port: int, secret: Object, pod: str = "envoy-0", node: str | None = None) -> None:
+        data = {key: base64.b64decode(value) for key, value in secret["data"].items()}
+        credentials = grpc.ssl_channel_credentials(data["ca.crt"], data["tls.key"], data["tls.crt"])
+        options = (("grpc.ssl_target_name_override", "envoycp.kubelb.svc"),)
+        self._channel = grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options)
+        self.node = node or f"{NAMESPACE}/{names.SHARED_FLEET}/{pod}"
+        self.has: dict[str, dict[str, bytes]] = {CLUSTER: {}, ENDPOINTS: {}, LISTENER: {}, ROUTES: {}}
+        self.versions: dict[str, dict[str, str]] = {url: {} for url in self.has}
+        self.received: list[tuple[str, str, str]] = []
+        self.refuse: Callable[[str, str, bytes], str | None] = lambda _url, _name, _body: None
+        self.error: grpc.aio.AioRpcError | None = None
+        self.faults: list[str] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> FakeEnvoy:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self._channel.close()
+
+    async def _run(self) -> None:
+        call = self._channel.stream_stream(METHOD)()
+        try:
+            await self._ask(call, CLUSTER, node=True)
+            await self._ask(call, LISTENER)
+            while (data := await call.read()) is not grpc.aio.EOF:
+                await self._take(call, pb.DeltaDiscoveryResponse.FromString(data))
+        except grpc.aio.AioRpcError as error:
+            self.error = error
+
+    async def _ask(self, call: Any, url: str, subscribe: list[str] | None = None, *, node: bool = False) -> None:
+        request = pb.DeltaDiscoveryRequest(type_url=url, resource_names_subscribe=subscribe or [])
+        if node:
+            request.node.id = self.node
+        for name, version in self.versions[url].items():
+            request.initial_resource_versions[name] = version
+        await call.write(request.SerializeToString())
+
+    async def _take(self, call: Any, response: Any) -> None:
+        url = response.type_url
+        known = set(self.has[CLUSTER])
+        refusals = [text for each in response.resources if (text := self.refuse(url, each.name, each.resource.value))]
+        answer = pb.DeltaDiscoveryRequest(type_url=url, response_nonce=response.nonce)
+        if refusals:
+            answer.error_detail.message = refusals[0]
+            await call.write(answer.SerializeToString())
+            return
+        for each in response.resources:
+            self.has[url][each.name] = each.resource.value
+            self.versions[url][each.name] = each.version
+            self.received.append(("set", url, each.name))
+        for name in response.removed_resources:
+            self.has[url].pop(name, None)
+            self.versions[url].pop(name, None)
+            self.received.append(("removed", url, name))
+        self._check()
+        fresh: list[str] = []
+        if url == CLUSTER:
+            fresh = sorted(set(self.has[CLUSTER]) - known)
+        await call.write(answer.SerializeToString())
+        if fresh:
+            await self._ask(call, ENDPOINTS, fresh)
+        if url == LISTENER and b"http" in self.has[LISTENER] | {b"http": b""} and ROUTES not in self._asked:
+            self._asked.add(ROUTES)
+            await self._ask(call, ROUTES, ["http"])
+
+    @property
+    def _asked(self) -> set[str]:
+        return self.__dict__.setdefault("asked", set())
+
+    def _check(self) -> None:
+        """What may never be: a route to a cluster that this Envoy has not, or has no endpoints of."""
+        for name in self.routed_clusters():
+            if name not in self.has[CLUSTER]:
+                self.faults.append(f"route to missing cluster {name}")
+            elif name not in self.has[ENDPOINTS]:
+                self.faults.append(f"route to cluster without endpoints {name}")
+
+    def routed_clusters(self) -> set[str]:
+        return {route.route.cluster for routes in self.table().values() for route in routes if route.route.cluster}
+
+    def table(self) -> dict[str, list[Any]]:
+        """Return domain -> routes of what is served now."""
+        body = self.has[ROUTES].get("http")
+        if body is None:
+            return {}
+        hosts = pb.RouteConfiguration.FromString(body).virtual_hosts
+        return {domain: list(host.routes) for host in hosts for domain in host.domains}
+
+    def backend(self, host: str, index: int = 0) -> str:
+        routes = self.table().get(host, [])
+        return routes[index].route.cluster if len(routes) > index else ""
+
+
+@dataclass
+class World:
+    """Steers the fake cluster and knows the manager in it."""
+
+    kube: FakeKube
+    manager: Manager
+    open: set[Endpoint] = field(default_factory=set)
+    everything_open: bool = True
+
+    async def connects(self, endpoint: Endpoint) -> bool:
+        return self.everything_open or endpoint in self.open
+
+    def get(self, resource: Any, name: str, namespace: str | None = NAMESPACE) -> Object | None:
+        return self.kube.peek(resource, name, namespace)
+
+    def condition(self, resource: Any, name: str, type_: str) -> dict[str, Any]:
+        obj = self.get(resource, name) or {}
+        return dict(conditions.find(view.objects(obj, "status", "conditions"), type_) or {})
+
+    async def onboard(self, name: str = "a", replicas: int = 1) -> None:
+        """Make a Tenant; play the token controller."""
+        home = names.tenant_namespace(name)
+        spec = {"envoyProxy": {"replicas": replicas}}
+        await self.kube.create(resources.TENANTS, {"metadata": {"name": name}, "spec": spec})
+        await until(lambda: self.kube.peek(resources.SECRETS, "kubelb-ccm", home), "the token Secret")
+        data = {"token": base64.b64encode(b"t0ken").decode(), "ca.crt": base64.b64encode(b"ca").decode()}
+        await self.kube.patch(resources.SECRETS, "kubelb-ccm", {"data": data}, home)
+        await until(lambda: self.kube.peek(resources.SECRETS, "kubelb-ccm-kubeconfig", home), "the kubeconfig")
+        nodes = {"addresses": [{"ip": ip} for ip in NODES]}
+        await self.kube.create(resources.ADDRESSES, {"metadata": {"name": "default"}, "spec": nodes}, home)
+
+    async def route(
+        self, name: str, host: str, services: dict[str, int], *, paths: dict[str, str] | None = None, **extra: Any
+    ) -> Object:
+        """Write a Route as an agent does: services are name -> node port, paths are path -> service."""
+        paths = paths or {"/": next(iter(services), "missing")}
+        rule = {
+            "host": host,
+            "http": {
+                "paths": [
+                    {"path": path, "pathType": "Prefix", "backend": {"service": {"name": s, "port": {"number": 80}}}}
+                    for path, s in paths.items()
+                ]
+            },
+        }
+        source = {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}", "generation": 1},
+            "spec": {"ingressClassName": "kubelb", "rules": [rule], **extra},
+        }
+        spec = {
+            "endpoints": [{"name": "default", "addressesReference": {"name": "default"}}],
+            "source": {
+                "kubernetes": {
+                    "resource": source,
+                    "services": [
+                        {
+                            "apiVersion": "v1",
+                            "kind": "Service",
+                            "metadata": {"name": service, "namespace": "default", "uid": f"uid-{service}"},
+                            "spec": {
+                                "type": "NodePort",
+                                "ports": [{"port": 80, "protocol": "TCP", "nodePort": port}],
+                            },
+                        }
+                        for service, port in services.items()
+                    ],
+                }
+            },
+        }
+        old = self.get(resources.ROUTES, name)
+        if old is not None:
+            fresh = {**copy.deepcopy(old), "spec": spec}
+            return await self.kube.replace(resources.ROUTES, fresh, NAMESPACE)
+        body = {"metadata": {"name": name, "finalizers": [names.FINALIZER]}, "spec": spec}
+        return await self.kube.create(resources.ROUTES, body, NAMESPACE)
+
+    async def load_balancer(self, name: str, port: int, node_port: int) -> Object:
+        """Write a LoadBalancer as an agent does."""
+        spec = {
+            "type": "LoadBalancer",
+            "endpoints": [
+                {
+                    "addressesReference": {"name": "default"},
+                    "ports": [{"name": "p", "port": node_port, "protocol": "TCP"}],
+                }
+            ],
+            "ports": [{"name": "p", "port": port, "protocol": "TCP"}],
+        }
+        body = {"metadata": {"name": name, "finalizers": [names.FINALIZER]}, "spec": spec}
+        return await self.kube.create(resources.LOAD_BALANCERS, body, NAMESPACE)
+
+    async def ready_pods(self, *pods: str, service: str = "envoy-ingress") -> None:
+        """Play the EndpointSlice controller."""
+        label = names.fleet_label(NAMESPACE, names.SHARED_FLEET)
+        endpoints = [
+            {"addresses": ["10.0.0.1"], "conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": pod}}
+            for pod in pods
+        ]
+        body = {
+            "metadata": {"name": f"{service}-x", "labels": {names.LABEL_FLEET: label}},
+            "addressType": "IPv4",
+            "endpoints": endpoints,
+        }
+        if self.get(resources.ENDPOINT_SLICES, f"{service}-x") is None:
+            await self.kube.create(resources.ENDPOINT_SLICES, body, NAMESPACE)
+        else:
+            await self.kube.patch(resources.ENDPOINT_SLICES, f"{service}-x", {"endpoints": endpoints}, NAMESPACE)
+
+    async def address(self, service: str, ip: str) -> None:
+        """Play the management cluster's load-balancer implementation."""
+        await until(lambda: self.get(resources.SERVICES, service), f"Service {service}")
+        status = {"status": {"loadBalancer": {"ingress": [{"ip": ip}]}}}
+        await self.kube.patch(resources.SERVICES, service, status, NAMESPACE, subresource="status")
+
+    def envoy(self, pod: str = "envoy-0", **kwargs: Any) -> FakeEnvoy:
+        secret = self.get(resources.SECRETS, f"envoy-{NAMESPACE}-xds")
+        assert secret is not None
+        return FakeEnvoy(self.manager.xds_port, secret, pod, **kwargs)
+
+    async def certificate(self) -> None:
+        await until(lambda: self.get(resources.SECRETS, f"envoy-{NAMESPACE}-xds"), "the fleet's certificate")
+
+
+@asynccontextmanager
+async def running(kube: FakeKube, world: World | None = None) -> AsyncIterator[World]:
+    """Run a manager; with `world`, one that comes after another over the same cluster."""
+    if kube.peek(resources.ENDPOINT_SLICES, "kubernetes", "default") is None:
+        api_server = {
+            "metadata": {"name": "kubernetes"},
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["192.0.2.1"]}],
+            "ports": [{"name": "https", "port": 6443}],
+        }
+        await kube.create(resources.ENDPOINT_SLICES, api_server, "default")
+    clock = SystemClock()
+    identity = XdsIdentity(kube, namespace="kubelb", clock=clock)
+    await identity.load()
+    options = Options(xds=Bind("127.0.0.1", 0))
+    holder: list[World] = [] if world is None else [world]
+    manager = Manager(kube, options, identity, clock, connect=lambda endpoint: holder[0].connects(endpoint))
+    if world is None:
+        world = World(kube, manager)
+        holder.append(world)
+    world.manager = manager
+    task = asyncio.create_task(manager.supervisor.run())
+    try:
+        await until(lambda: manager.supervisor.ready and manager.xds_port, "the manager is ready")
+        yield world
+    finally:
+        manager.supervisor.stop()
+        await asyncio.gather(task, return_exceptions=True)
+        kube.break_watches()
