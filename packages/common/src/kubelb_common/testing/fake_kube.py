@@ -382,7 +382,8 @@ class FakeKube:
     def _put(self, resource: Resource, obj: Object) -> Object:
         info = obj["metadata"]
         name, namespace = info["name"], info.get("namespace")
-        body = {**obj, "metadata": {key: value for key, value in info.items() if key != "resourceVersion"}}
+        typed = {"apiVersion": resource.api_version, "kind": resource.kind, **obj}
+        body = {**typed, "metadata": {key: value for key, value in info.items() if key != "resourceVersion"}}
         if self.peek(resource, name, namespace) is None:
             stored = self.store.create(resource, body, namespace)
         else:
@@ -396,5 +397,5 @@ class FakeKube:
 
 def _version(text: str) -> int:
     if not text.isdecimal():
-        raise errors.bad_request(f"invalid resource version: {text!r}")
+        raise errors.internal(f"resourceVersion: Invalid value: {text!r}: invalid syntax")
     return int(text)

@@ -15,6 +15,8 @@ import pytest
 if TYPE_CHECKING:
     from kubelb_common.testing.envtest import RealApi
 
+pytest.register_assert_rewrite("kubelb_common.testing.contract")
+
 
 @pytest.fixture(scope="session")
 def real_api() -> Iterator[RealApi]:

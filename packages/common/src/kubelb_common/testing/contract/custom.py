@@ -18,6 +18,15 @@ class CustomContract:
     async def _widgets(self, client: KubeClient) -> None:
         await install(client, WIDGET_CRD)
 
+    @pytest.mark.parametrize("field", ["apiVersion", "kind"])
+    async def test_body_must_say_its_kind(self, client: KubeClient, space: str, field: str) -> None:
+        """Built-in kinds may leave both out."""
+        body = widget("one")
+        del body[field]
+        with pytest.raises(errors.ApiError) as caught:
+            await client.create(WIDGETS, body, space)
+        assert caught.value.code == 400
+
     async def test_unknown_fields_are_pruned(self, client: KubeClient, space: str) -> None:
         body = widget("one", unknown=1, labels={"any": "thing"}, free={"any": {"thing": 1}})
         body["top"] = "level"

@@ -67,7 +67,8 @@ def config_map(name: str, *, labels: dict[str, str] | None = None, **data: str) 
 
 def widget(name: str, **spec: Any) -> Object:
     """Return a valid Widget."""
-    return {"metadata": {"name": name}, "spec": {"size": 1, **spec}}
+    body = {"apiVersion": WIDGETS.api_version, "kind": WIDGETS.kind, "metadata": {"name": name}}
+    return {**body, "spec": {"size": 1, **spec}}
 
 
 def service(name: str, *ports: Object, **spec: Any) -> Object:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 
 from kubelb_common.kube.port import Object, Resource
-from kubelb_common.kube.resources import CRDS, NAMESPACES, SECRETS
-from kubelb_common.testing.fake import errors
+from kubelb_common.kube.resources import CRDS, DAEMON_SETS, DEPLOYMENTS, NAMESPACES, SECRETS, SERVICES
+from kubelb_common.testing.fake import errors, kinds
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
@@ -14,6 +14,8 @@ NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 def check_body(resource: Resource, obj: Object, namespace: str) -> None:
     """Refuse a body that does not belong to the address it was sent to."""
     kind, version = obj.get("kind"), obj.get("apiVersion")
+    if not kinds.built_in(resource) and not (kind and version):
+        raise errors.bad_request(f"the object provided is unrecognized (must be of type {resource.kind})")
     if (kind and kind != resource.kind) or (version and version != resource.api_version):
         given, wanted = f"{version}, Kind={kind}", f"{resource.api_version}, Kind={resource.kind}"
         raise errors.bad_request(f"{given} in the body does not match the resource's {wanted}")
@@ -38,7 +40,9 @@ def complete(resource: Resource, new: Object, old: Object | None) -> Object:
         _complete_secret(new, old)
     elif resource == CRDS:
         _complete_crd(new)
-    elif old is None and resource.plural == "services" and not resource.group:
+    elif resource in {DEPLOYMENTS, DAEMON_SETS}:
+        _check_workload(resource, new, old)
+    elif old is None and resource == SERVICES:
         new["status"] = {"loadBalancer": {}}
     return new
 
@@ -67,6 +71,24 @@ def _complete_secret(new: Object, old: Object | None) -> None:
         missing = [key for key in ("tls.crt", "tls.key") if key not in (new.get("data") or {})]
         if missing:
             raise errors.invalid(SECRETS, name, *(f"data[{key}]: Required value" for key in missing))
+
+
+def _check_workload(resource: Resource, new: Object, old: Object | None) -> None:
+    name, spec = new["metadata"]["name"], new.get("spec") or {}
+    selector = spec.get("selector") or {}
+    labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+    wanted = selector.get("matchLabels") or {}
+    faults = []
+    if not selector:
+        faults.append("spec.selector: Required value")
+    if not wanted.items() <= labels.items():
+        faults.append(f"spec.template.metadata.labels: Invalid value: {labels}: `selector` does not match labels")
+    if not ((spec.get("template") or {}).get("spec") or {}).get("containers"):
+        faults.append("spec.template.spec.containers: Required value")
+    if old is not None and selector != old["spec"].get("selector"):
+        faults.append("spec.selector: Invalid value: field is immutable")
+    if faults:
+        raise errors.invalid(resource, name, *faults)
 
 
 def _complete_crd(new: Object) -> None:

@@ -71,8 +71,11 @@ class Watch:
             self._put("ADDED", seen)
 
     def bookmark(self) -> None:
-        """Queue a bookmark with the newest resourceVersion."""
-        meta: Object = {"resourceVersion": str(self._history.version), "creationTimestamp": None}
+        """Queue a bookmark with the kind's newest resourceVersion, if anything of the kind ever changed."""
+        version = self._history.newest(self._kind)
+        if not version:
+            return
+        meta: Object = {"resourceVersion": str(version), "creationTimestamp": None}
         body = {"apiVersion": self._resource.api_version, "kind": self._resource.kind, "metadata": meta}
         self._events.append(WatchEvent("BOOKMARK", body))
         self._wake.set()
@@ -135,6 +138,7 @@ class History:
         self._limit = limit
         self._oldest = first_version
         self._changes: deque[Change] = deque()
+        self._newest: dict[Key, int] = {}
         self._watches: set[Watch] = set()
 
     def next_version(self) -> int:
@@ -145,6 +149,7 @@ class History:
     def add(self, change: Change) -> None:
         """Remember a change and show it to every open watch."""
         self._changes.append(change)
+        self._newest[change.kind] = change.version
         if len(self._changes) > self._limit:
             self._oldest = self._changes.popleft().version
         for watch in tuple(self._watches):
@@ -166,6 +171,10 @@ class History:
     def close(self, watch: Watch) -> None:
         """Forget a watch."""
         self._watches.discard(watch)
+
+    def newest(self, kind: Key) -> int:
+        """Return the version of the last change of a kind, 0 if there was none."""
+        return self._newest.get(kind, 0)
 
     def expire(self) -> None:
         """Forget all changes, as compaction does: only the newest version can still be watched."""

@@ -103,6 +103,8 @@ def _to_json_schema(schema: Schema) -> Schema:
     for key in ("allOf", "anyOf", "oneOf"):
         if key in schema:
             result[key] = [_to_json_schema(item) for item in schema[key]]
+    if schema.get("x-kubernetes-embedded-resource"):
+        result["required"] = sorted({*result.get("required", ()), "apiVersion", "kind"})
     if schema.get("nullable"):
         return {"anyOf": [{"type": "null"}, result]}
     return result
