@@ -135,7 +135,11 @@ class Daemon:
 def main(directory: Path) -> int:
     """Run the daemon for the lab in `directory`."""
     logs.configure("warning", json=False)
-    return asyncio.run(Daemon(LabSpec.load(directory)).run())
+    try:
+        return asyncio.run(Daemon(LabSpec.load(directory)).run())
+    except (LabError, netns.NetworkError) as error:
+        print(error, flush=True)
+        return 1
 
 
 def _private_run(directory: Path) -> None:
@@ -143,7 +147,7 @@ def _private_run(directory: Path) -> None:
     handle = os.open(directory, os.O_PATH)
     script = "mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/netns"
     if directory.is_relative_to("/run"):
-        script += f' && mkdir -p "$0" && mount --bind /proc/self/fd/{handle} "$0"'
+        script += f' && mkdir -p "$0" && mount --no-canonicalize --bind /proc/self/fd/{handle} "$0"'
     resolver = directory / "resolv.conf"
     resolver.write_text(f"nameserver {LAB_ADDRESS}\n")
     script += ' && { target=$(readlink -f /etc/resolv.conf); [ ! -f "$target" ] || mount --bind "$1" "$target"; }'
