@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from kubelb_common.faults import Fault
 from kubelb_common.kube import kubeconfig
 from kubelb_common.kube.aio import AioClient
 from kubelb_common.kube.errors import ServerError, TooManyRequests, Unreachable
 from kubelb_common.kube.port import KubeClient
-from kubelb_common.runtime.border import Fault
 from kubelb_common.runtime.clock import Clock, SystemClock
 from kubelb_common.runtime.supervisor import Supervisor
 from kubelb_common.telemetry import logs

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kubelb_ccm.export.meta import Destination
 from kubelb_common import names
+from kubelb_common.faults import Fault
 from kubelb_common.objects import view
-from kubelb_common.runtime.border import Fault
 from kubelb_common.runtime.store import Store
 
 IDENTITY_NAMESPACE = "kube-system"

@@ -15,10 +15,6 @@ from kubelb_common.telemetry import logs, metrics
 _log = logs.get(__name__)
 
 
-class Fault(Exception):  # noqa: N818  # a fault of the surroundings, not of the code
-    """A foreseeable fault outside any API server; its text says what, where, and what to do."""
-
-
 @contextmanager
 def contained(where: str, **fields: object) -> Iterator[None]:
     """Run the block; report whatever it raises as a programming error and go on after it.

@@ -28,11 +28,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+from kubelb_common.faults import Fault
 from kubelb_common.kube.errors import ApiError, Conflict, KubeError
 from kubelb_common.kube.port import Object
 from kubelb_common.runtime import border
 from kubelb_common.runtime.backoff import Backoff
-from kubelb_common.runtime.border import Fault
 from kubelb_common.runtime.clock import Clock, SystemClock
 from kubelb_common.runtime.informer import Change, Informer
 from kubelb_common.runtime.keys import ObjectKey

@@ -27,9 +27,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from kubelb_common.faults import Fault
 from kubelb_common.kube.errors import KubeError
 from kubelb_common.runtime import border
-from kubelb_common.runtime.border import Fault
 from kubelb_common.runtime.controller import Controller
 from kubelb_common.runtime.informer import Informer
 from kubelb_common.telemetry import logs

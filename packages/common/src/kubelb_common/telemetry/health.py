@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from kubelb_common.runtime.border import Fault
+from kubelb_common.faults import Fault
 from kubelb_common.telemetry import logs, metrics
 
 Check = Callable[[], str | None]

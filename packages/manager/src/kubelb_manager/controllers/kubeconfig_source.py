@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import yaml
 
+from kubelb_common.faults import Fault
 from kubelb_common.kube import resources
 from kubelb_common.kube.errors import NotFound
 from kubelb_common.kube.port import KubeClient
 from kubelb_common.objects import view
-from kubelb_common.runtime.border import Fault
 
 
 async def server(client: KubeClient) -> str:
