@@ -53,5 +53,7 @@ class Waiter:
             await asyncio.sleep(period)
 
 
-async def _value(found: Any) -> Any:
-    return await found if inspect.isawaitable(found) else found
+async def _value(found: T | Awaitable[T]) -> T:
+    if inspect.isawaitable(found):
+        return await found
+    return found
