@@ -14,7 +14,7 @@ from typing import ParamSpec
 import click
 from tabulate import tabulate
 
-from kubelb_e2e import product, provision
+from kubelb_e2e import deploy, provision
 from kubelb_e2e.clusters.local import model, provider, state
 from kubelb_e2e.clusters.local.provider import LocalLab, Wish
 from kubelb_e2e.clusters.local.state import LabError
@@ -51,7 +51,7 @@ def _lab_option(function: Callable[_P, None]) -> Callable[_P, None]:
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def main() -> None:
-    """Real Kubernetes clusters on this machine for KubeLB: one management cluster and its tenants.
+    r"""Real Kubernetes clusters on this machine for KubeLB: one management cluster and its tenants.
 
     \b
     kubelb-e2e up --tenants 2                        start a lab with the product in it
@@ -92,7 +92,7 @@ def _parts(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
     metavar="DURATION",
     help="kube-proxy's least time between two syncs, e.g. 0s.  [default: 1s, as in real clusters]",
 )
-def up(
+def up(  # click passes them by name
     name: str,
     kind: str,
     tenants: int | None,
@@ -105,7 +105,7 @@ def up(
     del kind
     wish = Wish(tenants=tenants, nodes=nodes, without=without, images=images, kube_proxy_sync=kube_proxy_sync)
     lab = LocalLab.up(name, wish, binaries=provision.binaries, say=_say)
-    product.deploy(lab, without if without is not None else lab.spec.without, say=_say)
+    deploy.deploy(lab, without if without is not None else lab.spec.without, say=_say)
 
 
 @main.command()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from kubelb_e2e.clusters.base import Capability
 from kubelb_e2e.clusters.local import model, state, system, wire
 from kubelb_e2e.clusters.local.credentials import with_server
 from kubelb_e2e.clusters.local.model import ClusterSpec, LabSpec
@@ -163,6 +164,25 @@ class LocalLab:
             text=True,
             check=False,
         )
+
+    @property
+    def name(self) -> str:
+        """The lab's name."""
+        return self.spec.name
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What a lab of namespaces can do; limits of pods are not enforced."""
+        return frozenset({Capability.ENTER, Capability.AUDIT, Capability.NODE_FAULTS})
+
+    @property
+    def cluster_names(self) -> tuple[str, ...]:
+        """`management` first, then tenants in order."""
+        return tuple(cluster.name for cluster in self.spec.clusters)
+
+    def node_addresses(self, cluster: str) -> tuple[str, ...]:
+        """Return the InternalIPs of a cluster's nodes."""
+        return tuple(node.address for node in self._cluster(cluster).nodes)
 
     @property
     def _mode(self) -> system.Mode:

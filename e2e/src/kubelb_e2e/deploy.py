@@ -1,0 +1,239 @@
+"""Deploys the product into a lab as an admin of real clusters would: CRDs, YAML files, Tenants, credentials.
+
+In which order: CRDs -> manager and Config -> Tenants -> for each tenant side by side: the generated
+kubeconfig appears in the management cluster, is carried to the tenant's Secret `kubelb-cluster`, the
+agent is applied and becomes ready. Everything is applied, so doing it again changes nothing and
+completes what was interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kubelb_common import names
+from kubelb_common.kube.errors import KubeError, NotFound
+from kubelb_common.kube.port import KubeClient, Object
+from kubelb_common.kube.resources import CRDS, DEPLOYMENTS, PODS, SECRETS
+from kubelb_e2e.clusters.local import client as door
+from kubelb_e2e.clusters.local.model import ClusterSpec, tenant_name
+from kubelb_e2e.clusters.local.provider import LocalLab
+from kubelb_e2e.clusters.local.state import LabError, write_atomically
+
+_READY_SECONDS = 120.0
+_POLL_SECONDS = 0.1
+_TENANT_CRDS = ("syncsecrets",)
+Say = Callable[[str, float], None]
+
+
+def deploy(lab: LocalLab, without: Collection[str], *, say: Say) -> None:
+    """Deploy CRDs and, but for the parts in `without`, manager and agents; raises LabError."""
+    asyncio.run(_Deployment(lab, without, say).run())
+
+
+class _Deployment:
+    def __init__(self, lab: LocalLab, without: Collection[str], say: Say) -> None:
+        self._lab = lab
+        self._without = without
+        self._began = time.monotonic()
+        self._tell = say
+
+    async def run(self) -> None:
+        management = self._lab.spec.management
+        crds = _crds()
+        await self._apply(management, [crd for _, crd in crds])
+        async with self._client(management.name) as client:
+            await _established(client, [crd["metadata"]["name"] for _, crd in crds])
+            self._say("management: CRDs established")
+            if "manager" in self._without:
+                return
+            await self._apply(management, self._manifest("manager"))
+            await self._apply(management, [_config(), *(_tenant(item) for item in self._lab.spec.tenants)])
+            await _deployment_ready(client, names.MANAGER_NAMESPACE, "kubelb-manager", management.name)
+            self._say("management: manager ready")
+            async with asyncio.TaskGroup() as group:
+                for tenant in self._lab.spec.tenants:
+                    group.create_task(self._tenant(client, tenant))
+
+    async def _tenant(self, management: KubeClient, cluster: ClusterSpec) -> None:
+        kubeconfig = await _credential(management, tenant_name(cluster.name))
+        number = cluster.name.removeprefix("tenant-")
+        path = self._lab.inner_kubeconfig(f"ccm-{number}")
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, kubeconfig)
+        self._say(f"{cluster.name}: Tenant {tenant_name(cluster.name)} has its credential")
+        if "ccm" in self._without:
+            return
+        crds = [crd for name, crd in _crds() if name in _TENANT_CRDS]
+        await self._apply(cluster, [*crds, *_agent_settings(cluster, kubeconfig)])
+        await self._apply(cluster, self._manifest("ccm"))
+        async with self._client(cluster.name) as client:
+            await _deployment_ready(client, names.MANAGER_NAMESPACE, "kubelb-ccm", cluster.name)
+        self._say(f"{cluster.name}: agent ready")
+
+    def _manifest(self, part: str) -> list[Object]:
+        project = self._lab.spec.project
+        if project is None:
+            raise LabError(f"packages/{part}/deploy/{part}.yaml: the testbed was installed without the source tree")
+        return _documents(project / "packages" / part / "deploy" / f"{part}.yaml")
+
+    async def _apply(self, cluster: ClusterSpec, documents: list[Object]) -> None:
+        command = [
+            str(self._lab.spec.binaries / "kubectl"),
+            f"--kubeconfig={self._lab.kubeconfig(cluster.name)}",
+            "apply",
+            "--filename=-",
+        ]
+        text = yaml.safe_dump_all(documents)
+        done = await asyncio.to_thread(
+            subprocess.run, command, input=text, text=True, capture_output=True, check=False, timeout=_READY_SECONDS
+        )
+        if done.returncode:
+            raise LabError(f"{cluster.name}: kubectl apply: {done.stderr.strip()}")
+
+    @asynccontextmanager
+    async def _client(self, cluster: str) -> AsyncIterator[KubeClient]:
+        client = door.connect(self._lab.kubeconfig(cluster))
+        try:
+            yield client
+        except KubeError as error:
+            raise LabError(f"{cluster}: {error}") from error
+        finally:
+            await client.close()
+
+    def _say(self, text: str) -> None:
+        self._tell(text, time.monotonic() - self._began)
+
+
+def _crds() -> list[tuple[str, Object]]:
+    folder = resources.files("kubelb_common.api") / "crds"
+    files = sorted((item for item in folder.iterdir() if item.name.endswith(".yaml")), key=lambda item: item.name)
+    return [(item.name.removesuffix(".yaml"), yaml.safe_load(item.read_text())) for item in files]
+
+
+def _documents(path: Path) -> list[Object]:
+    try:
+        return [item for item in yaml.safe_load_all(path.read_text()) if item]
+    except (OSError, yaml.YAMLError) as error:
+        raise LabError(f"{path}: {error}") from error
+
+
+def _config() -> Object:
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": "Config",
+        "metadata": {"name": names.CONFIG_NAME, "namespace": names.MANAGER_NAMESPACE},
+        "spec": {},
+    }
+
+
+def _tenant(cluster: ClusterSpec) -> Object:
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": "Tenant",
+        "metadata": {"name": tenant_name(cluster.name)},
+        "spec": {},
+    }
+
+
+def _agent_settings(cluster: ClusterSpec, kubeconfig: str) -> list[Object]:
+    metadata = {"namespace": names.MANAGER_NAMESPACE}
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": names.MANAGER_NAMESPACE, "labels": {names.LABEL_APP_NAME: "kubelb"}},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {**metadata, "name": names.CCM_CLUSTER_SECRET},
+            "stringData": {names.CCM_KUBECONFIG_KEY: kubeconfig},
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {**metadata, "name": "kubelb-ccm"},
+            "data": {
+                "KUBELB_CCM_CLUSTER_NAME": tenant_name(cluster.name),
+                "KUBELB_CCM_NODE_ADDRESS_TYPE": "InternalIP",
+            },
+        },
+    ]
+
+
+async def _established(client: KubeClient, crds: list[str]) -> None:
+    async def missing() -> str:
+        for name in crds:
+            try:
+                conditions = (await client.get(CRDS, name)).get("status", {}).get("conditions", [])
+            except NotFound:
+                return f"{name} is not there"
+            if not _has_condition(conditions, "Established"):
+                return f"{name} is not established: {conditions}"
+        return ""
+
+    await _until(missing, "CRDs")
+
+
+async def _credential(client: KubeClient, tenant: str) -> str:
+    """Return the text of the kubeconfig that the manager generated for `tenant`."""
+    found: dict[str, Any] = {}
+    namespace = names.tenant_namespace(tenant)
+
+    async def missing() -> str:
+        try:
+            secret = await client.get(SECRETS, names.CCM_KUBECONFIG_SECRET, namespace)
+        except NotFound as error:
+            return str(error)
+        found.update(secret.get("data") or {})
+        return "" if names.CCM_KUBECONFIG_KEY in found else f"it has no key {names.CCM_KUBECONFIG_KEY}"
+
+    await _until(missing, f"Secret {namespace}/{names.CCM_KUBECONFIG_SECRET}")
+    return base64.b64decode(found[names.CCM_KUBECONFIG_KEY]).decode()
+
+
+async def _deployment_ready(client: KubeClient, namespace: str, name: str, cluster: str) -> None:
+    async def missing() -> str:
+        deployment = await client.get(DEPLOYMENTS, name, namespace)
+        status = deployment.get("status", {})
+        wanted = deployment["spec"].get("replicas", 1)
+        current = status.get("observedGeneration") == deployment["metadata"]["generation"]
+        if current and status.get("updatedReplicas") == wanted == status.get("readyReplicas") == status.get("replicas"):
+            return ""
+        pods = (await client.list(PODS, namespace)).items
+        return "; ".join(_pod_trouble(pod) for pod in pods if pod["metadata"]["name"].startswith(name)) or "no pods"
+
+    await _until(missing, f"{cluster}: Deployment {namespace}/{name}")
+
+
+async def _until(missing: Callable[[], Any], what: str) -> None:
+    deadline = time.monotonic() + _READY_SECONDS
+    while difference := await missing():
+        if time.monotonic() > deadline:
+            raise LabError(f"{what} not ready after {_READY_SECONDS:.0f} s: {difference}")
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _pod_trouble(pod: Object) -> str:
+    status = pod.get("status", {})
+    states = [
+        f"{item['name']}: {item.get('state')}, restarted {item.get('restartCount', 0)} times"
+        for item in status.get("containerStatuses") or ()
+        if not item.get("ready")
+    ]
+    text = f"pod {pod['metadata']['name']} is {status.get('phase')}"
+    return f"{text} ({'; '.join(states)}); kubelb-e2e logs {pod['metadata']['name']}" if states else text
+
+
+def _has_condition(conditions: list[Object], kind: str) -> bool:
+    return any(item["type"] == kind and item["status"] == "True" for item in conditions)
