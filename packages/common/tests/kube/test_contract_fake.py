@@ -8,6 +8,8 @@ from kubelb_common.kube.port import KubeClient
 from kubelb_common.testing import contract
 from kubelb_common.testing.fake_kube import FakeKube
 
+pytestmark = pytest.mark.looptime  # a watch's timeout costs no time
+
 
 @pytest.fixture
 def client() -> FakeKube:
@@ -44,4 +46,8 @@ class TestServices(contract.ServiceContract):
 
 
 class TestCustomKinds(contract.CustomContract):
+    pass
+
+
+class TestShippedCrds(contract.ShippedContract):
     pass

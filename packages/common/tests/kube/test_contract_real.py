@@ -9,12 +9,10 @@ import pytest
 
 from kubelb_common.kube import kubeconfig
 from kubelb_common.kube.aio import AioClient
-from kubelb_common.kube.port import Object
-from kubelb_common.kube.resources import NAMESPACES, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
+from kubelb_common.kube.resources import NAMESPACES
 from kubelb_common.testing import contract
+from kubelb_common.testing.contract.support import reader_token
 from kubelb_common.testing.envtest import RealApi
-
-RBAC = "rbac.authorization.k8s.io"
 
 
 @pytest.fixture
@@ -33,17 +31,8 @@ async def space(client: AioClient) -> str:
 
 @pytest.fixture
 async def reader(client: AioClient, real_api: RealApi, space: str) -> AsyncIterator[AioClient]:
-    await client.create(SERVICE_ACCOUNTS, {"metadata": {"name": "reader"}}, space)
-    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}]
-    await client.create(ROLES, {"metadata": {"name": "reader"}, "rules": rules}, space)
-    binding: Object = {
-        "metadata": {"name": "reader"},
-        "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": "reader"},
-        "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": space}],
-    }
-    await client.create(ROLE_BINDINGS, binding, space)
-    answer = await client.create_subresource(SERVICE_ACCOUNTS, "reader", "token", {"spec": {}}, space)
-    reader = AioClient(kubeconfig.load(real_api.with_token(f"reader-{space}", answer["status"]["token"])))
+    token = await reader_token(client, space)
+    reader = AioClient(kubeconfig.load(real_api.with_token(f"reader-{space}", token)))
     yield reader
     await reader.close()
 
@@ -65,4 +54,8 @@ class TestServices(contract.ServiceContract):
 
 
 class TestCustomKinds(contract.CustomContract):
+    pass
+
+
+class TestShippedCrds(contract.ShippedContract):
     pass

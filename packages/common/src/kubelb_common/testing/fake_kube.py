@@ -28,7 +28,7 @@ from typing import Literal, TypeVar
 from kubelb_common.kube.errors import KubeError, Unreachable
 from kubelb_common.kube.port import Object, ObjectList, Propagation, Resource, WatchEvent
 from kubelb_common.kube.resources import CRDS, NAMESPACES
-from kubelb_common.testing.fake import errors, subresources
+from kubelb_common.testing.fake import errors, rbac, subresources
 from kubelb_common.testing.fake.history import Watch
 from kubelb_common.testing.fake.selectors import selector
 from kubelb_common.testing.fake.store import Options, Store
@@ -171,7 +171,7 @@ class FakeKube:
 
     async def create(self, resource: Resource, obj: Object, namespace: str | None = None) -> Object:
         """Create and return the stored object; raises AlreadyExists, Invalid, Forbidden."""
-        name = (obj.get("metadata") or {}).get("name", "")
+        name, namespace = _address(resource, obj, namespace)
         if answer := subresources.review(self.store, resource):
             return await self._do("create", resource, namespace, name, lambda: answer(obj))
         return await self._do("create", resource, namespace, name, lambda: self.store.create(resource, obj, namespace))
@@ -180,7 +180,7 @@ class FakeKube:
         self, resource: Resource, obj: Object, namespace: str | None = None, *, subresource: str | None = None
     ) -> Object:
         """Replace by metadata.name; raises Conflict if metadata.resourceVersion is stale."""
-        name = (obj.get("metadata") or {}).get("name", "")
+        name, namespace = _address(resource, obj, namespace)
 
         def act() -> Object:
             return self.store.replace(resource, obj, namespace, subresource=subresource)
@@ -253,6 +253,10 @@ class FakeKube:
         other = copy.copy(self)
         other._authorize = authorize  # noqa: SLF001 - a copy of this very object
         return other
+
+    def as_user(self, name: str, groups: Iterable[str] = ()) -> FakeKube:
+        """Return another client whose rights come from the Roles and bindings stored in the cluster."""
+        return self.as_client(rbac.authorizer(self.store, name, tuple(groups)))
 
     def put(self, resource: Resource, *objects: Object) -> Objects:
         """Create or replace objects, status too, outside the request log; returns what is stored."""
@@ -393,6 +397,12 @@ class FakeKube:
         if "status" in obj and stored.get("status") != obj["status"]:
             return self.store.replace(resource, {**stored, "status": obj["status"]}, namespace, subresource="status")
         return stored
+
+
+def _address(resource: Resource, obj: Object, namespace: str | None) -> tuple[str, str | None]:
+    """Return name and namespace that a body is sent to."""
+    info = obj.get("metadata") or {}
+    return info.get("name", ""), namespace or (info.get("namespace") if resource.namespaced else None)
 
 
 def _version(text: str) -> int:

@@ -8,10 +8,17 @@ one is right.
 
 from __future__ import annotations
 
-from kubelb_common.testing.contract.custom import CustomContract
+from kubelb_common.testing.contract.custom import CustomContract, ShippedContract
 from kubelb_common.testing.contract.lifecycle import LifecycleContract
 from kubelb_common.testing.contract.objects import ObjectContract
 from kubelb_common.testing.contract.service import ServiceContract
 from kubelb_common.testing.contract.watching import WatchContract
 
-__all__ = ["CustomContract", "LifecycleContract", "ObjectContract", "ServiceContract", "WatchContract"]
+__all__ = [
+    "CustomContract",
+    "LifecycleContract",
+    "ObjectContract",
+    "ServiceContract",
+    "ShippedContract",
+    "WatchContract",
+]

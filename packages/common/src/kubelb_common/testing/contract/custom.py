@@ -1,13 +1,17 @@
 """Custom kinds: pruning, defaults, validation; and our own CRDs."""
 
+# ruff: noqa: D102 - a test says what it tests by its name
+
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
 
+from kubelb_common.api.crd_schema import crds
 from kubelb_common.kube import errors
-from kubelb_common.kube.port import KubeClient, Object
+from kubelb_common.kube.port import KubeClient, Object, Resource
+from kubelb_common.kube.resources import CRDS, LOAD_BALANCERS, ROUTES
 from kubelb_common.testing.contract.support import WIDGET_CRD, WIDGETS, install, widget
 
 
@@ -78,7 +82,9 @@ class CustomContract:
             await client.create(WIDGETS, widget("one", **spec), space)
         await client.create(WIDGETS, widget("one"), space)
         with pytest.raises(errors.Invalid):
-            await client.replace(WIDGETS, {**await client.get(WIDGETS, "one", space), "spec": {"size": 1, **spec}}, space)
+            await client.replace(
+                WIDGETS, {**await client.get(WIDGETS, "one", space), "spec": {"size": 1, **spec}}, space
+            )
 
     async def test_replace_needs_a_version(self, client: KubeClient, space: str) -> None:
         await client.create(WIDGETS, widget("one"), space)
@@ -92,3 +98,57 @@ class CustomContract:
         with pytest.raises(errors.ApiError) as caught:
             await client.list(WIDGETS, space, field_selector="spec.size=1")
         assert caught.value.code == 400
+
+
+class ShippedContract:
+    """Our own CRDs are accepted, served, and refuse what they say they refuse."""
+
+    @pytest.mark.parametrize("crd", crds(), ids=lambda crd: crd["spec"]["names"]["kind"])
+    async def test_installs(self, client: KubeClient, crd: Object) -> None:
+        await install(client, crd)
+        conditions = (await client.get(CRDS, crd["metadata"]["name"]))["status"]["conditions"]
+        held = {condition["type"] for condition in conditions if condition["status"] == "True"}
+        assert held == {"NamesAccepted", "Established"}
+
+    async def test_route_keeps_any_source_object(self, client: KubeClient, space: str) -> None:
+        await _install_all(client)
+        source = {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": {"name": "a", "namespace": "b", "labels": {"c": "d"}},
+            "spec": {"rules": [{"host": "a.test", "unknown": {"deep": [1, None]}}]},
+        }
+        spec = {"endpoints": [{"name": "default"}], "source": {"kubernetes": {"resource": source}}}
+        made = await client.create(ROUTES, _typed(ROUTES, spec), space)
+        assert made["spec"]["source"]["kubernetes"]["resource"] == source
+
+    @pytest.mark.parametrize(
+        "spec",
+        [
+            {},
+            {"endpoints": []},
+            {"endpoints": [{"ports": [{"name": "a"}]}]},
+            {"endpoints": [{"ports": [{"port": 1, "protocol": "HTTP"}]}]},
+            {"endpoints": [{"addresses": []}]},
+        ],
+    )
+    async def test_load_balancer_refuses(self, client: KubeClient, space: str, spec: Object) -> None:
+        await _install_all(client)
+        with pytest.raises(errors.Invalid):
+            await client.create(LOAD_BALANCERS, _typed(LOAD_BALANCERS, spec), space)
+
+    async def test_load_balancer_defaults(self, client: KubeClient, space: str) -> None:
+        await _install_all(client)
+        body = _typed(LOAD_BALANCERS, {"endpoints": [{"ports": [{"port": 30000}]}]})
+        made = await client.create(LOAD_BALANCERS, body, space)
+        assert made["spec"]["type"] == "ClusterIP"
+
+
+def _typed(resource: Resource, spec: Object) -> Object:
+    body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": "one"}}
+    return {**body, "spec": spec}
+
+
+async def _install_all(client: KubeClient) -> None:
+    for crd in crds():
+        await install(client, crd)

@@ -1,5 +1,7 @@
 """Generations, the status subresource, finalizers, deletion, namespaces."""
 
+# ruff: noqa: D102 - a test says what it tests by its name
+
 from __future__ import annotations
 
 import pytest

@@ -1,5 +1,7 @@
 """Create, read, replace, patch and list, as every kind has them."""
 
+# ruff: noqa: D102 - a test says what it tests by its name
+
 from __future__ import annotations
 
 import asyncio
@@ -152,7 +154,10 @@ class ObjectContract:
 
     async def test_merge_patch_replaces_lists(self, client: KubeClient, space: str) -> None:
         rule = {"http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": _backend("a")}]}}
-        body = {"metadata": {"name": "one"}, "spec": {"rules": [{"host": "a.test", **rule}, {"host": "b.test", **rule}]}}
+        body = {
+            "metadata": {"name": "one"},
+            "spec": {"rules": [{"host": "a.test", **rule}, {"host": "b.test", **rule}]},
+        }
         await client.create(INGRESSES, body, space)
         stored = await client.patch(INGRESSES, "one", {"spec": {"rules": [{"host": "c.test", **rule}]}}, space)
         assert [rule["host"] for rule in stored["spec"]["rules"]] == ["c.test"]

@@ -1,5 +1,7 @@
 """Services: defaults, cluster addresses, node ports and what is kept of them."""
 
+# ruff: noqa: D102 - a test says what it tests by its name
+
 from __future__ import annotations
 
 from typing import Any
@@ -143,8 +145,8 @@ class ServiceContract:
         taken = _ports(await client.create(SERVICES, body, space))[""]
         with pytest.raises(errors.Invalid, match="already allocated"):
             await client.create(SERVICES, service("two", {"port": 80, "nodePort": taken}, type="NodePort"), space)
+        udp = {"port": 80, "nodePort": taken, "protocol": "UDP"}
         with pytest.raises(errors.Invalid, match="already allocated"):
-            udp = {"port": 80, "nodePort": taken, "protocol": "UDP"}
             await client.create(SERVICES, service("two", udp, type="NodePort"), space)
         await client.delete(SERVICES, "one", space)
         made = await client.create(SERVICES, service("two", {"port": 80, "nodePort": taken}, type="NodePort"), space)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from kubelb_common.kube.errors import AlreadyExists, NotFound
 from kubelb_common.kube.port import KubeClient, Object, Resource, WatchEvent
-from kubelb_common.kube.resources import CRDS
+from kubelb_common.kube.resources import CRDS, ROLE_BINDINGS, ROLES, SERVICE_ACCOUNTS
 
 WIDGETS = Resource("test.kubelb.k8c.io", "v1", "widgets", "Widget")
 PATIENCE = 20.0  # seconds for anything that a server does by itself
@@ -80,12 +81,10 @@ async def install(client: KubeClient, crd: Object) -> None:
     """Create a CRD unless it is there, and return when its kind is served."""
     spec = crd["spec"]
     resource = Resource(spec["group"], spec["versions"][0]["name"], spec["names"]["plural"], spec["names"]["kind"])
-    try:
+    with suppress(AlreadyExists):
         await client.create(CRDS, crd)
-    except AlreadyExists:
-        pass
     async with asyncio.timeout(PATIENCE):
-        while not await _served(client, resource):
+        while not await _served(client, resource):  # noqa: ASYNC110 - it happens in another process
             await asyncio.sleep(0.05)
 
 
@@ -106,3 +105,21 @@ async def take(events: AsyncIterator[WatchEvent], count: int) -> list[tuple[str,
             if event.type != "BOOKMARK":
                 found.append((event.type, event.object["metadata"]["name"]))
     return found
+
+
+async def reader_token(client: KubeClient, space: str) -> str:
+    """Return the token of a new service account that may only read ConfigMaps in `space`."""
+    rbac = "rbac.authorization.k8s.io"
+    await client.create(SERVICE_ACCOUNTS, {"metadata": {"name": "reader"}}, space)
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}]
+    await client.create(ROLES, {"metadata": {"name": "reader"}, "rules": rules}, space)
+    binding: Object = {
+        "metadata": {"name": "reader"},
+        "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "reader"},
+        "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": space}],
+    }
+    await client.create(ROLE_BINDINGS, binding, space)
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    answer = await client.create_subresource(SERVICE_ACCOUNTS, "reader", "token", body, space)
+    token: str = answer["status"]["token"]
+    return token

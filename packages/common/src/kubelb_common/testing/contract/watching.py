@@ -1,5 +1,7 @@
 """Watches: order, resume, selectors, bookmarks, the end of history."""
 
+# ruff: noqa: D102 - a test says what it tests by its name
+
 from __future__ import annotations
 
 import asyncio

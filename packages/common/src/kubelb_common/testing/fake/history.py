@@ -43,6 +43,7 @@ class Watch:
         matches: Callable[[Object], bool],
         timeout: float,
     ) -> None:
+        self.after = 0
         self._history = history
         self._resource = resource
         self._kind = (resource.group, resource.plural)
@@ -71,9 +72,9 @@ class Watch:
             self._put("ADDED", seen)
 
     def bookmark(self) -> None:
-        """Queue a bookmark with the kind's newest resourceVersion, if anything of the kind ever changed."""
+        """Queue a bookmark with the kind's newest resourceVersion, if the kind changed since the watch's start."""
         version = self._history.newest(self._kind)
-        if not version:
+        if version <= self.after:
             return
         meta: Object = {"resourceVersion": str(version), "creationTimestamp": None}
         body = {"apiVersion": self._resource.api_version, "kind": self._resource.kind, "metadata": meta}
@@ -158,6 +159,7 @@ class History:
     def open(self, watch: Watch, after: int) -> None:
         """Start a watch after a version; raises Gone if that is no longer known."""
         self.check(after)
+        watch.after = after
         for change in self._changes:
             if change.version > after:
                 watch.offer(change)
