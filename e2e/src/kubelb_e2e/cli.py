@@ -14,7 +14,7 @@ from typing import ParamSpec
 import click
 from tabulate import tabulate
 
-from kubelb_e2e import deploy, provision
+from kubelb_e2e import product, provision
 from kubelb_e2e.clusters.local import model, provider, state
 from kubelb_e2e.clusters.local.provider import LocalLab, Wish
 from kubelb_e2e.clusters.local.state import LabError
@@ -105,7 +105,7 @@ def up(  # click passes them by name
     del kind
     wish = Wish(tenants=tenants, nodes=nodes, without=without, images=images, kube_proxy_sync=kube_proxy_sync)
     lab = LocalLab.up(name, wish, binaries=provision.binaries, say=_say)
-    deploy.deploy(lab, without if without is not None else lab.spec.without, say=_say)
+    product.deploy(lab, without if without is not None else lab.spec.without, say=_say)
 
 
 @main.command()
