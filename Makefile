@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 SOURCES := packages/common packages/ccm packages/manager e2e
-METADATA := $(addsuffix /pyproject.toml,$(SOURCES)) constraints.txt hack/venv.sh
+METADATA := $(addsuffix /pyproject.toml,$(SOURCES)) constraints.txt hack/requirements-dev.txt hack/venv.sh
 
 .DEFAULT_GOAL := help
 .PHONY: help setup venv envoy control-plane system demo test e2e bench lint format types imports golden verify wheels clean
@@ -63,7 +63,7 @@ verify: golden ## generated files are those in git
 	@git diff --exit-code --stat -- packages || { echo "generated files differ: look at 'git diff' and commit them" >&2; exit 1; }
 
 wheels: venv ## the three wheels in dist/
-	@rm -rf dist && for package in packages/common packages/ccm packages/manager; do $(BIN)/python -m build --wheel --outdir dist $$package >/dev/null || exit 1; done; ls dist
+	@rm -rf dist && for package in packages/common packages/ccm packages/manager; do $(BIN)/python -m build --wheel --no-isolation --outdir dist $$package >/dev/null || exit 1; done; ls dist
 
 clean: ## remove the environment, tools and everything built (the cache of binaries stays)
 	@rm -rf $(VENV) .tools dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis artifacts

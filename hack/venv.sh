@@ -17,9 +17,13 @@ if ! "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then
     exit 1
 fi
 echo "venv: preparing $venv with $("$python" --version) (a minute or two with an empty cache)"
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+"$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear "$venv"
+# For the build back end too, by its old name and its new one.
+PIP_CONSTRAINT=$(pwd)/constraints.txt
+PIP_BUILD_CONSTRAINT=$PIP_CONSTRAINT
+export PIP_CONSTRAINT PIP_BUILD_CONSTRAINT
 # Editable: what is tested is what is in the tree.
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
     -e packages/common -e packages/ccm -e packages/manager -e e2e -r hack/requirements-dev.txt
 touch "$venv/.ready"
 echo "venv: ready"
