@@ -51,9 +51,9 @@ class Script:
 
 
 def counted(controller: str, result: str) -> float:
-    return metrics.REGISTRY.get_sample_value(
-        "kubelb_reconcile_total", {"controller": controller, "result": result}
-    ) or 0.0
+    return (
+        metrics.REGISTRY.get_sample_value("kubelb_reconcile_total", {"controller": controller, "result": result}) or 0.0
+    )
 
 
 async def play(name: str, *outcomes: Result | BaseException, seconds: float = 1000) -> Script:

@@ -197,13 +197,13 @@ async def test_reconnects_back_off_with_the_given_jitter_and_start_anew() -> Non
 
 
 async def test_bookmarks_move_the_place_to_resume_from() -> None:
-    kube = FakeKube()
+    kube = FakeKube(history_limit=1)
     async with following(Seen(kube)) as seen:
         await settle()
-        kube.put(ROUTES, {"metadata": {"name": "noise", "namespace": "default"}, "spec": {}})
+        for number in range(3):
+            kube.put(ROUTES, {"metadata": {"name": "noise", "namespace": "default"}, "spec": {"n": number}})
         kube.send_bookmarks()
         await settle()
-        kube.expire_history()
         kube.break_watches()
         await settle()
         assert [request.verb for request in kube.requests()] == ["list", "watch", "watch"]
@@ -305,7 +305,9 @@ class Rewound:
         return self.lists[min(self.asked, len(self.lists)) - 1]
 
     @asynccontextmanager
-    async def watch(self, *_args: Any, timeout_seconds: int, **_options: Any) -> AsyncIterator[AsyncIterator[WatchEvent]]:
+    async def watch(
+        self, *_args: Any, timeout_seconds: int, **_options: Any
+    ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
         self.watches += 1
 
         async def events() -> AsyncIterator[WatchEvent]:

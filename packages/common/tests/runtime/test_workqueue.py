@@ -195,6 +195,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._skipped
 
     def _run_once(self) -> None:
-        if not self._ready and self._scheduled:
-            self._skipped = max(self._skipped, self._scheduled[0]._when)
+        live = [handle.when() for handle in self._scheduled if not handle.cancelled()]
+        if not self._ready and live:
+            self._skipped = max(self._skipped, min(live))
         super()._run_once()

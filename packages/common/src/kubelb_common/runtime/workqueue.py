@@ -157,8 +157,9 @@ class WorkQueue(Generic[K]):
             self._alarm = asyncio.get_running_loop().call_at(due, self._ring)
 
     def _ring(self) -> None:
+        assert self._alarm is not None
+        now = max(_now(), self._alarm.when())  # a loop may call a little early, by its clock's resolution
         self._alarm = None
-        now = _now()
         while self._timers and self._timers[0][0] <= now:
             due, _, key = heapq.heappop(self._timers)
             if self._due.get(key) == due:
