@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
-import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -86,9 +86,9 @@ async def test_mutual_tls_rotation_and_a_foreign_fleet(lab, certificates, tmp_pa
     renewed = type(certificates).make()
     server.reload_tls(renewed.server)
     renewed.client_files(tmp_path / "next", "tenant-a", "shared")
-    os.rename(tmp_path / "next" / "ca.crt", tmp_path / "good" / "ca.crt")
+    (tmp_path / "next" / "ca.crt").rename(tmp_path / "good" / "ca.crt")
     for name in ("tls.crt", "tls.key"):
-        os.rename(tmp_path / "next" / name, tmp_path / "good" / name)
+        (tmp_path / "next" / name).rename(tmp_path / "good" / name)
     assert [each.pod for each in cache.progress(lab.FLEET).streams] == [lab.POD]
     renewed.client_files(tmp_path / "third", "tenant-a", "shared")
     await lab.envoy(xds_port, tls=TlsFiles(directory=str(tmp_path / "third")), pod="envoy-2")
@@ -219,7 +219,7 @@ async def test_changed_clusters_warm_at_once_and_new_ones_serve_when_acknowledge
     await lab.routed(cache, generation)
     view = lambda: cache.progress(lab.FLEET).streams[0]  # noqa: E731
     statuses = []
-    for old, new in zip(clusters, clusters[1:], strict=False):
+    for old, new in itertools.pairwise(clusters):
         lab.publish(cache, lab.fleet(port, [lab.table("h.example.com", Forward(old.name))], [old, new]))
         await lab.until(lambda name=new.name: view().has_endpoints(name), "endpoints acknowledged")
         generation = lab.publish(cache, lab.fleet(port, [lab.table("h.example.com", Forward(new.name))], [new]))
@@ -274,7 +274,7 @@ async def test_every_line_of_the_access_log_is_json(lab):
     )
     envoy = await lab.envoy(xds_port)
     await lab.routed(cache, generation)
-    await lab.request(port, "h.example.com", '/%START_TIME%x?q')
+    await lab.request(port, "h.example.com", "/%START_TIME%x?q")
     lines = lambda: envoy.log.with_name("stdout.log").read_text().splitlines()  # noqa: E731
     await envoy.admin("/stats")
     await lab.until(lambda: any("h.example.com" in line for line in lines()), "access log")
@@ -283,7 +283,7 @@ async def test_every_line_of_the_access_log_is_json(lab):
     assert entry["route"] == "Route/tenant-a/r"
     assert entry["cluster"] == "a"
     assert entry["status"] == 200
-    assert entry["path"] == '/%START_TIME%x'
+    assert entry["path"] == "/%START_TIME%x"
     stats = await lab.request(envoy.stats_port, "x", "/stats/prometheus")
     assert stats.status == 200
     assert 'envoy_cluster_upstream_rq_xx{envoy_response_code_class="2",envoy_cluster_name="a"} 1' in stats.body

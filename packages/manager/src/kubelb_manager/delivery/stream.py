@@ -172,7 +172,7 @@ class DeltaStream:
         if not additions and not removed and not subscription.owes_answer:
             return []
         if subscription.type_url == CLUSTER:
-            self._warm(name for name in additions if subscription.sent.get(name) is not None)
+            self._warm(name for name in additions if subscription.may_have(name))
         return [self._depart(subscription, additions, removed)]
 
     def _send_removals(self, subscription: Subscription) -> list[Response]:

@@ -13,6 +13,7 @@ acknowledged (a listener may have waited for another's port).
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -113,7 +114,6 @@ class Subscription:
         flight = next((each for each in self.flights if each.nonce == nonce), None)
         if flight is None:
             return False
-        self.flights.remove(flight)
         if error is None:
             self._accepted(flight)
         else:
@@ -241,6 +241,12 @@ class Subscription:
     # -------------------------------------------------------------------------------------------
 
     def _accepted(self, flight: Flight) -> None:
+        index = self.flights.index(flight)
+        del self.flights[index]
+        for earlier in itertools.islice(self.flights, index):
+            # Should its acknowledgement come after this one, it must not undo what this one says.
+            for name in flight.versions:
+                earlier.versions.pop(name, None)
         for name, version in flight.versions.items():
             if not self._in_scope(name):
                 continue
@@ -260,14 +266,16 @@ class Subscription:
             self.harmless_generation = max(self.harmless_generation, flight.generation)
 
     def _refused(self, flight: Flight, message: str) -> None:
+        index = self.flights.index(flight)
+        del self.flights[index]
+        later = {name for each in itertools.islice(self.flights, index, None) for name in each.versions}
         for each in self.flights:
             each.complete = each.harmless = False
-        for name, version in flight.versions.items():
-            if name in self.sent and self.sent[name] == version:
-                if name in self.acknowledged:
-                    self.sent[name] = self.acknowledged[name]
-                else:
-                    del self.sent[name]
+        for name in flight.versions.keys() - later:
+            if name in self.acknowledged:
+                self.sent[name] = self.acknowledged[name]
+            else:
+                self.sent.pop(name, None)
         additions = {name: version for name, version in flight.versions.items() if version is not None}
         if len(additions) > 1:
             names = sorted(additions)

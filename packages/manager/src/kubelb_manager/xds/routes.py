@@ -1,10 +1,10 @@
 """Virtual hosts, one per host table, and the RouteConfiguration that is joined from their bytes.
 
-Hosts (ruling 34, seen with Envoy): a final dot is stripped before anything is compared. The table is looked up without
-regard to case and port; `:authority` is compared as the client wrote it, so that comparison says both
-itself. The port is not stripped, because the application should see the Host that its client used. Envoy's `*.example.com` covers any number of labels where ours
-covers one; each rule of such a host therefore also asks for the one label, and what has more labels
-falls to the unknown host.
+Hosts (ruling 34, seen with Envoy): a final dot is stripped before anything is compared. The table is looked up
+without regard to case and port; `:authority` is compared as the client wrote it, so that comparison says
+both itself. The port is not stripped, because the application should see the Host that its client used. Envoy's
+`*.example.com` covers any number of labels where ours covers one; each rule of such a host therefore also asks for
+the one label, and what has more labels falls to the unknown host.
 """
 
 from __future__ import annotations

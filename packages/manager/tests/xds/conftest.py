@@ -1,0 +1,147 @@
+"""Fleets written as YAML, and the real Envoy as judge of what is made of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubelb_manager.bootstrap.render import BootstrapOptions, render
+from kubelb_manager.ir.model import (
+    Action,
+    Cluster,
+    Endpoint,
+    Fleet,
+    Forward,
+    Host,
+    HttpListener,
+    Layer,
+    Origin,
+    PathKind,
+    PathMatch,
+    Respond,
+    RouteRule,
+    RouteTable,
+    TcpListener,
+)
+from kubelb_manager.xds import protos as pb
+from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, ResourceTable
+
+ROOT = Path(__file__).parents[4]
+MESSAGES = {
+    CLUSTER: pb.Cluster,
+    ENDPOINTS: pb.ClusterLoadAssignment,
+    LISTENER: pb.Listener,
+    ROUTES: pb.RouteConfiguration,
+}
+
+
+def read_fleet(raw: dict[str, Any]) -> Fleet:
+    """`forward: cluster` or `respond: status`; rules are one-key mappings `Prefix: /path` with an action beside it."""
+    return Fleet(
+        raw["key"],
+        tuple(_http(each) for each in raw.get("http", ())),
+        tuple(TcpListener(**each) for each in raw.get("tcp", ())),
+        tuple(_cluster(each) for each in raw.get("clusters", ())),
+    )
+
+
+def _cluster(raw: dict[str, Any]) -> Cluster:
+    endpoints = tuple(Endpoint(address, port) for address, port in raw.pop("endpoints"))
+    return Cluster(layer=Layer(raw.pop("layer")), endpoints=endpoints, **raw)
+
+
+def _http(raw: dict[str, Any]) -> HttpListener:
+    tables = tuple(_table(each) for each in raw["tables"])
+    return HttpListener(raw["name"], raw["port"], tables, _action(raw["unknown_host"]))
+
+
+def _table(raw: dict[str, Any]) -> RouteTable:
+    origin = Origin("Route", "tenant-a", "0b5c2f5e-0000-4000-8000-000000000001")
+    rules = tuple(
+        RouteRule(PathMatch(PathKind(kind), rule[kind]), _action(rule), origin)
+        for rule in raw["rules"]
+        for kind in PathKind
+        if kind in rule
+    )
+    return RouteTable(Host(raw["host"]), rules, _action(raw["miss"]))
+
+
+def _action(raw: dict[str, Any]) -> Action:
+    return Forward(raw["forward"]) if "forward" in raw else Respond(raw["respond"])
+
+
+def readable(table: ResourceTable) -> dict[str, list[Any]]:
+    """Messages as mappings, by type, with the text of `Any`s opened."""
+    shown = {
+        url.rpartition(".")[2]: [
+            pb.MessageToDict(MESSAGES[url].FromString(each.body), preserving_proto_field_name=True)
+            for each in table[url].values()
+        ]
+        for url in MESSAGES
+    }
+    plain: dict[str, list[Any]] = json.loads(json.dumps(shown))  # no OrderedDicts
+    return plain
+
+
+def envoy_says(table: ResourceTable, folder: Path) -> str:
+    """Return what `envoy --mode validate` has against a table; an empty text if nothing.
+
+    Routes and endpoints come over the stream in life; here they stand in a listener and in static clusters of
+    their own, so that they are looked at too.
+    """
+    binary = next(
+        (
+            each
+            for each in (os.environ.get("ENVOY"), str(ROOT / ".tools/envoy/envoy/_bin/envoy"), shutil.which("envoy"))
+            if each and os.access(each, os.X_OK)
+        ),
+        None,
+    )
+    if binary is None:
+        pytest.skip("no Envoy: set ENVOY or run `make setup`")
+    config = json.loads(render(BootstrapOptions(tls=None, node_id="tenant-a/shared/pod")))
+    static = config["static_resources"]
+    shown = readable(table)
+    static["clusters"] += shown["Cluster"] + [_static_cluster(each) for each in shown["ClusterLoadAssignment"]]
+    static["listeners"] += shown["Listener"] + [_inline_listener(each) for each in shown["RouteConfiguration"]]
+    path = folder / "all.json"
+    path.write_text(json.dumps(config))
+    arguments = [binary, "--mode", "validate", "-c", str(path), "-l", "warning", "--use-dynamic-base-id"]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=20, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def _static_cluster(assignment: dict[str, Any]) -> dict[str, Any]:
+    name = f"endpoints of {assignment['cluster_name']}"
+    return {"name": name, "type": "STATIC", "load_assignment": assignment}
+
+
+def _inline_listener(routes: dict[str, Any]) -> dict[str, Any]:
+    manager = pb.HttpConnectionManager(stat_prefix="inline", http_filters=[])
+    router = pb.HttpFilter(name="envoy.filters.http.router", typed_config=pb.any_of(pb.Router()))
+    manager.http_filters.append(router)
+    raw = pb.MessageToDict(manager, preserving_proto_field_name=True) | {"route_config": routes}
+    kind = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    network = {"name": "envoy.filters.network.http_connection_manager", "typed_config": {"@type": kind, **raw}}
+    return {
+        "name": f"routes of {routes['name']}",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}},
+        "filter_chains": [{"filters": [network]}],
+    }
+
+
+class Tools:
+    read_fleet = staticmethod(read_fleet)
+    readable = staticmethod(readable)
+    envoy_says = staticmethod(envoy_says)
+
+
+@pytest.fixture
+def tools() -> type[Tools]:
+    return Tools
