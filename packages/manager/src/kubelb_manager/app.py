@@ -85,7 +85,7 @@ class Manager:
         )
         self.server = XdsServer(
             self.cache,
-            host=options.xds.host or "[::]",
+            host=options.xds.host or "::",
             port=options.xds.port,
             tls=identity.server_tls(),
             authorize=refusal,

@@ -65,3 +65,21 @@ async def test_ports_of_two_load_balancers_differ_and_survive(world: World) -> N
     assert len(set(ports)) == 8
     await world.manager.snapshot.controller.idle()
     assert [_ports(world, f"lb{n}")[0] for n in range(8)] == ports
+
+
+async def test_never_said_to_be_refused_on_its_way(world: World) -> None:
+    """A LoadBalancer whose ports are being written is not "not accepted" in between."""
+    await world.onboard()
+    told: list[str] = []
+    await world.load_balancer("lb1", 80, 30100)
+
+    def accepted() -> str:
+        found = world.condition(resources.LOAD_BALANCERS, "lb1", "Accepted").get("status", "")
+        told.append(found)
+        return found
+
+    await until(accepted, "a word on Accepted")
+    await world.manager.snapshot.controller.idle()
+    assert "False" not in told
+    statuses = [w for w in world.kube.writes() if w.resource.startswith("loadbalancers") and "status" in w.resource]
+    assert len(statuses) <= 3, statuses

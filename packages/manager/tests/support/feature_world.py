@@ -42,6 +42,11 @@ async def until(condition: Callable[[], object], what: str, seconds: float = SEC
         raise AssertionError(f"never: {what}") from None
 
 
+def typed(resource: Any, body: Object) -> Object:
+    """Return the body of a custom object with what an API server insists on."""
+    return {"apiVersion": resource.api_version, "kind": resource.kind, **body}
+
+
 class FakeEnvoy:
     """Takes and acknowledges everything, keeps what it has, and notes the order of things."""
 
@@ -166,13 +171,14 @@ class World:
         """Make a Tenant; play the token controller."""
         home = names.tenant_namespace(name)
         spec = {"envoyProxy": {"replicas": replicas}}
-        await self.kube.create(resources.TENANTS, {"metadata": {"name": name}, "spec": spec})
+        await self.kube.create(resources.TENANTS, typed(resources.TENANTS, {"metadata": {"name": name}, "spec": spec}))
         await until(lambda: self.kube.peek(resources.SECRETS, "kubelb-ccm", home), "the token Secret")
         data = {"token": base64.b64encode(b"t0ken").decode(), "ca.crt": base64.b64encode(b"ca").decode()}
         await self.kube.patch(resources.SECRETS, "kubelb-ccm", {"data": data}, home)
         await until(lambda: self.kube.peek(resources.SECRETS, "kubelb-ccm-kubeconfig", home), "the kubeconfig")
         nodes = {"addresses": [{"ip": ip} for ip in NODES]}
-        await self.kube.create(resources.ADDRESSES, {"metadata": {"name": "default"}, "spec": nodes}, home)
+        addresses = typed(resources.ADDRESSES, {"metadata": {"name": "default"}, "spec": nodes})
+        await self.kube.create(resources.ADDRESSES, addresses, home)
 
     async def route(
         self, name: str, host: str, services: dict[str, int], *, paths: dict[str, str] | None = None, **extra: Any
@@ -219,7 +225,7 @@ class World:
             fresh = {**copy.deepcopy(old), "spec": spec}
             return await self.kube.replace(resources.ROUTES, fresh, NAMESPACE)
         body = {"metadata": {"name": name, "finalizers": [names.FINALIZER]}, "spec": spec}
-        return await self.kube.create(resources.ROUTES, body, NAMESPACE)
+        return await self.kube.create(resources.ROUTES, typed(resources.ROUTES, body), NAMESPACE)
 
     async def load_balancer(self, name: str, port: int, node_port: int) -> Object:
         """Write a LoadBalancer as an agent does."""
@@ -234,7 +240,7 @@ class World:
             "ports": [{"name": "p", "port": port, "protocol": "TCP"}],
         }
         body = {"metadata": {"name": name, "finalizers": [names.FINALIZER]}, "spec": spec}
-        return await self.kube.create(resources.LOAD_BALANCERS, body, NAMESPACE)
+        return await self.kube.create(resources.LOAD_BALANCERS, typed(resources.LOAD_BALANCERS, body), NAMESPACE)
 
     async def ready_pods(self, *pods: str, service: str = "envoy-ingress") -> None:
         """Play the EndpointSlice controller."""

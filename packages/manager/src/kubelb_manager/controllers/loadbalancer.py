@@ -20,6 +20,7 @@ from kubelb_manager.gather.stores import Informers
 from kubelb_manager.ir.model import Origin
 from kubelb_manager.ports import declared
 from kubelb_manager.ports.table import PortKey, allocate, from_status
+from kubelb_manager.translate.result import Reason
 
 KIND = "LoadBalancer"
 
@@ -58,6 +59,8 @@ class LoadBalancerController:
             return DONE
         await apply.hold(self._client, resources.LOAD_BALANCERS, lb)
         ports = self._ports(lb)
+        if outcome is not None and _is_overtaken(outcome, lb, ports):
+            outcome = None
         if outcome is not None and outcome.generation == view.generation(lb):
             if outcome.copy is None and not outcome.accepted:
                 await apply.remove(self._client, resources.SERVICES, service)
@@ -107,6 +110,12 @@ class LoadBalancerController:
         if outcome is not None and outcome.released:
             await apply.finish(self._client, resources.LOAD_BALANCERS, lb)
             self._release(ObjectKey.of(lb), frozenset())
+
+
+def _is_overtaken(outcome: Outcome, lb: Object, ports: dict[PortKey, int]) -> bool:
+    """Whether the outcome misses ports only because they were not in the status yet when it was made."""
+    missed = any(verdict.reason == Reason.NO_PORT_AVAILABLE for verdict in outcome.verdicts)
+    return missed and set(ports) == set(declared.wanted(lb))
 
 
 def _carries(service: Object, ports: dict[PortKey, int]) -> bool:
