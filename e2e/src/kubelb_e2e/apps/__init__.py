@@ -1,1 +1,1 @@
-"""Applications that scenarios run as pods; standard library only, so that they start in a moment."""
+"""Test applications: programs of their own that start quickly, run as pods."""

@@ -1,114 +1,202 @@
-"""Echo: HTTP on 8080 and TCP on 9000, both say which pod answers.
+"""Echo server: says who answered and what arrived, over HTTP and TCP. Standard library only, few imports.
 
-HTTP answers text, first line `<pod> <method> <path>`, then one line per request header.
+Environment:
+    HTTP_PORT    default 8080; 0 switches HTTP off
+    TCP_PORT     default 9000; 0 switches TCP off
+    POD_NAME     default HOSTNAME;  NAMESPACE, NODE_NAME: shown when set;  TEXT: added to every answer
+    READY_AFTER  seconds after the start during which `/ready` answers 503, default 0
+    DRAIN        seconds for which it goes on accepting after SIGTERM (`/ready` answers 503), default 0
+    GRACE        seconds that requests get after that, default 20
 
-    /status/503      that status
-    /delay/0.5       after so many seconds (10 at most)
-    /bytes/1000      a body of that many bytes (10 MB at most)
+HTTP: any path is answered with a JSON object (pod, namespace, node, method, path, host, client, headers, size of the
+body). `/status/503` answers with that status, `/delay/0.5` after that time, `/bytes/1000` with that many bytes,
+`/ready` and `/healthz` for probes, `/text` with the pod's name as plain text, `/exit/3` ends the process.
+Query parameters `status`, `delay` do the same on any path.
 
-TCP sends `<pod> <what it received>` for each line. On SIGTERM both stop listening, finish what is under way, and
-the process ends. The ports can be set by HTTP_PORT and TCP_PORT, the pod's name by POD_NAME or HOSTNAME.
+TCP: the first line sent is the pod's name; whatever comes is sent back.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import os
-import re
 import signal
-import socket
-from collections.abc import Coroutine
+import sys
+import time
+from urllib.parse import parse_qs, unquote
 
-_POD = os.environ.get("POD_NAME") or socket.gethostname()
-_COMMAND = re.compile(r"/(status|delay|bytes)/([0-9.]+)")
-_GRACE = 4.0
+_MAX_HEAD = 65536
+_REASONS = {200: "OK", 204: "No Content", 404: "Not Found", 503: "Service Unavailable"}
+_HOP = {"connection", "keep-alive", "transfer-encoding"}
 
 
-class Connections:
-    """Open connections, and whether the server is ending."""
+class Echo:
+    """State of the process: who it is, whether it is going down, what is being answered."""
 
-    def __init__(self) -> None:
-        self.ending = False
+    def __init__(self, env: dict[str, str]) -> None:
+        self.pod = env.get("POD_NAME") or env.get("HOSTNAME") or "unknown"
+        self.facts = {
+            key: value
+            for key, value in (
+                ("pod", self.pod),
+                ("namespace", env.get("NAMESPACE")),
+                ("node", env.get("NODE_NAME")),
+                ("text", env.get("TEXT")),
+            )
+            if value
+        }
+        self.ready_at = time.monotonic() + float(env.get("READY_AFTER") or 0)
+        self.draining = False
+        self.closing = False
+        self.busy = 0
         self.idle: set[asyncio.StreamWriter] = set()
-        self.tasks: set[asyncio.Task[None]] = set()
 
     async def http(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the requests of one connection."""
-        await self._guard(self._http(reader, writer), writer)
-
-    async def tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Echo the lines of one connection."""
-        await self._guard(self._tcp(reader, writer), writer)
-
-    async def _guard(self, work: Coroutine[None, None, None], writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.tasks.add(task)
+        """Serve one connection, request by request."""
         try:
-            await work
-        except (OSError, EOFError, ValueError):
+            while not self.closing:
+                self.idle.add(writer)
+                head = await reader.readuntil(b"\r\n\r\n")
+                self.idle.discard(writer)
+                self.busy += 1
+                try:
+                    if not await self._answer(head, reader, writer):
+                        break
+                finally:
+                    self.busy -= 1
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ValueError):
             pass
         finally:
-            self.tasks.discard(task)
             self.idle.discard(writer)
             writer.close()
 
-    async def _http(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            self.idle.add(writer)
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            self.idle.discard(writer)
-            lines = head.split("\r\n")
-            method, path, version = lines[0].split(" ", 2)
-            headers = {
-                key.strip().lower(): value.strip() for key, _, value in (line.partition(":") for line in lines[1:])
-            }
-            length = int(headers.get("content-length", "0"))
-            if length:
-                await reader.readexactly(length)
-            status, body = await self._answer(method, path, lines[1:])
-            keep = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close" and not self.ending
-            closing = "keep-alive" if keep else "close"
-            reply = f"HTTP/1.1 {status} -\r\ncontent-type: text/plain\r\nx-pod: {_POD}\r\n"
-            writer.write(f"{reply}content-length: {len(body)}\r\nconnection: {closing}\r\n\r\n".encode() + body)
-            await writer.drain()
-            if not keep:
-                return
+    async def _answer(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer one request; returns whether the connection stays open."""
+        request, *lines = head.decode("latin-1").split("\r\n")
+        method, target, version = request.split(" ", 2)
+        headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines if line)]
+        known = {name.lower(): value for name, value in headers}
+        if "100-continue" in known.get("expect", "").lower():
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        size = await self._skip_body(known, reader)
+        path, _, query = target.partition("?")
+        status, delay, body = self._decide(path, query)
+        if delay:
+            await asyncio.sleep(delay)
+        if body is None:
+            peer = writer.get_extra_info("peername")
+            body = json.dumps(
+                {
+                    **self.facts,
+                    "method": method,
+                    "path": target,
+                    "host": known.get("host", ""),
+                    "client": peer[0] if peer else "",
+                    "headers": {name.lower(): value for name, value in headers},
+                    "body": size,
+                }
+            ).encode()
+            kind = "application/json"
+        else:
+            kind = "text/plain"
+        keep = known.get("connection", "").lower() != "close" and version != "HTTP/1.0" and not self.draining
+        answer = (
+            f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}\r\nContent-Type: {kind}\r\n"
+            f"Content-Length: {len(body)}\r\nX-Pod: {self.pod}\r\n"
+        )
+        if not keep:
+            answer += "Connection: close\r\n"
+        bare = method == "HEAD" or status in {204, 304}
+        writer.write(answer.encode() + b"\r\n" + (b"" if bare else body))
+        await writer.drain()
+        if path.startswith("/exit/"):
+            sys.stdout.flush()
+            os._exit(int(path.rpartition("/")[2]))
+        return keep
 
-    @staticmethod
-    async def _answer(method: str, path: str, headers: list[str]) -> tuple[int, bytes]:
-        match = _COMMAND.match(path)
-        if match is not None and match[1] == "status":
-            return int(match[2]), f"{_POD} {method} {path}\n".encode()
-        if match is not None and match[1] == "delay":
-            await asyncio.sleep(min(float(match[2]), 10.0))
-        if match is not None and match[1] == "bytes":
-            return 200, b"x" * min(int(match[2]), 10_000_000)
-        return 200, "\n".join([f"{_POD} {method} {path}", *filter(None, headers), ""]).encode()
+    async def _skip_body(self, headers: dict[str, str], reader: asyncio.StreamReader) -> int:
+        if "chunked" in headers.get("transfer-encoding", "").lower():
+            total = 0
+            while size := int((await reader.readline()).split(b";")[0], 16):
+                await reader.readexactly(size + 2)
+                total += size
+            while (await reader.readline()).strip():
+                pass
+            return total
+        left = total = int(headers.get("content-length") or 0)
+        while left:
+            chunk = await reader.read(min(left, _MAX_HEAD))
+            if not chunk:
+                raise ConnectionError
+            left -= len(chunk)
+        return total
 
-    async def _tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            writer.write(f"{_POD} ".encode() + line)
-            await writer.drain()
+    def _decide(self, path: str, query: str) -> tuple[int, float, bytes | None]:
+        """Return status, delay in seconds and body (None: the JSON answer) for a path."""
+        asked = parse_qs(query)
+        status, delay = int(asked.get("status", ["200"])[0]), float(asked.get("delay", ["0"])[0])
+        word, _, rest = unquote(path).lstrip("/").partition("/")
+        if word == "ready":
+            ready = not self.draining and time.monotonic() >= self.ready_at
+            return (200, 0, b"ready\n") if ready else (503, 0, b"not ready\n")
+        if word == "healthz":
+            return 200, 0, b"ok\n"
+        if word == "text":
+            return status, delay, self.pod.encode() + b"\n"
+        with contextlib.suppress(ValueError):
+            if word == "status":
+                return int(rest), delay, None
+            if word == "delay":
+                return status, float(rest), None
+            if word == "bytes":
+                return status, delay, b"x" * int(rest)
+        return status, delay, None
+
+    async def tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Say who we are, then send back what comes."""
+        self.busy += 1
+        try:
+            writer.write(self.pod.encode() + b"\n")
+            while data := await reader.read(_MAX_HEAD):
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            self.busy -= 1
+            writer.close()
 
 
 async def main() -> None:
-    """Serve until SIGTERM or SIGINT."""
-    stop = asyncio.Event()
+    """Serve until SIGTERM, drain, end."""
+    env = dict(os.environ)
+    echo = Echo(env)
+    term = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    open_ = Connections()
-    http = await asyncio.start_server(open_.http, None, int(os.environ.get("HTTP_PORT", "8080")), backlog=1024)
-    tcp = await asyncio.start_server(open_.tcp, None, int(os.environ.get("TCP_PORT", "9000")), backlog=1024)
-    print(f"{_POD} serves", flush=True)
-    await stop.wait()
-    open_.ending = True
-    http.close()
-    tcp.close()
-    for writer in tuple(open_.idle):
+        loop.add_signal_handler(number, term.set)
+    servers = []
+    for handler, key, default in ((echo.http, "HTTP_PORT", "8080"), (echo.tcp, "TCP_PORT", "9000")):
+        port = int(env.get(key) or default)
+        if port:
+            servers.append(await asyncio.start_server(handler, "0.0.0.0", port, limit=_MAX_HEAD, backlog=1024))  # noqa: S104
+    print(f"{echo.pod} listens", flush=True)
+    await term.wait()
+    print(f"{echo.pod} drains", flush=True)
+    echo.draining = True
+    await asyncio.sleep(float(env.get("DRAIN") or 0))
+    for server in servers:
+        server.close()
+    echo.closing = True
+    for writer in list(echo.idle):
         writer.close()
-    if open_.tasks:
-        await asyncio.wait(open_.tasks, timeout=_GRACE)
+    deadline = time.monotonic() + float(env.get("GRACE") or 20)
+    while echo.busy and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    print(f"{echo.pod} ends", flush=True)
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -192,12 +192,15 @@ class AioClient:
         uid: str | None = None,
         resource_version: str | None = None,
         propagation: Propagation = "Background",
+        grace_period_seconds: int | None = None,
     ) -> None:
         """See KubeClient."""
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
         wanted = {"uid": uid, "resourceVersion": resource_version}
         if preconditions := {key: value for key, value in wanted.items() if value}:
             options["preconditions"] = preconditions
+        if grace_period_seconds is not None:
+            options["gracePeriodSeconds"] = grace_period_seconds
         await self._request("DELETE", resource.path(namespace, name), body=options)
 
     async def create_subresource(
@@ -250,11 +253,9 @@ class AioClient:
                 raise
             transport = self._current()
             response = await _open(transport, path, query, seconds)
-        try:
+        with transport.streaming(response):
             async with aclosing(_events(transport, response, path)) as events:
                 yield events
-        finally:
-            response.close()
 
     def _current(self) -> Transport:
         if self._transport is None:

@@ -120,8 +120,12 @@ class KubeClient(Protocol):
         uid: str | None = None,
         resource_version: str | None = None,
         propagation: Propagation = "Background",
+        grace_period_seconds: int | None = None,
     ) -> None:
-        """Ask for deletion with preconditions; raises NotFound, and Conflict if a precondition fails."""
+        """Ask for deletion with preconditions; raises NotFound, and Conflict if a precondition fails.
+
+        `grace_period_seconds` counts for Pods alone: 0 removes the object, None takes the Pod's own period.
+        """
 
     async def create_subresource(
         self, resource: Resource, name: str, subresource: str, body: Object, namespace: str | None = None

@@ -212,8 +212,10 @@ class FakeKube:
         uid: str | None = None,
         resource_version: str | None = None,
         propagation: Propagation = "Background",
+        grace_period_seconds: int | None = None,
     ) -> None:
         """Ask for deletion with preconditions; raises NotFound, and Conflict if a precondition fails."""
+        del grace_period_seconds  # nothing here takes time to end
 
         def act() -> None:
             self.store.delete(
