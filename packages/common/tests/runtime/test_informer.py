@@ -198,10 +198,12 @@ async def test_reconnects_back_off_with_the_given_jitter_and_start_anew() -> Non
 
 async def test_bookmarks_move_the_place_to_resume_from() -> None:
     kube = FakeKube(history_limit=1)
-    async with following(Seen(kube)) as seen:
+    async with following(Seen(kube, namespace="default")) as seen:
         await settle()
         for number in range(3):
-            kube.put(ROUTES, {"metadata": {"name": "noise", "namespace": "default"}, "spec": {"n": number}})
+            kube.put(
+                CONFIG_MAPS, {"metadata": {"name": "noise", "namespace": "kube-system"}, "data": {"n": str(number)}}
+            )
         kube.send_bookmarks()
         await settle()
         kube.break_watches()

@@ -59,6 +59,7 @@ class Transport:
         if access.proxy:
             self.options["proxy"] = access.proxy
         self._configuration = configuration
+        self._open: set[aiohttp.ClientResponse] = set()
         self._under_way = 0
         self._closing: asyncio.Task[None] | None = None
 
@@ -78,9 +79,23 @@ class Transport:
             if self.retired and not self._under_way:
                 self._close_soon()
 
+    @contextmanager
+    def streaming(self, response: aiohttp.ClientResponse) -> Iterator[None]:
+        """Have the stream ended when the transport retires; it is closed after the block in any case."""
+        self._open.add(response)
+        if self.retired:  # while it was being opened
+            _end(response)
+        try:
+            yield
+        finally:
+            self._open.discard(response)
+            response.close()
+
     def retire(self) -> None:
         """End all watches now, and close when no request is under way."""
         self.retired = True
+        for response in self._open:
+            _end(response)
         self._close_soon()
 
     async def close(self) -> None:
@@ -98,6 +113,11 @@ class Transport:
         await self.watches.close()
         if not self._under_way:
             await self.requests.close()
+
+
+def _end(response: aiohttp.ClientResponse) -> None:
+    """Wake whoever reads from the response; closing its session does not."""
+    response.content.set_exception(aiohttp.ClientConnectionError("the credential changed"))
 
 
 class _Rest(RESTClientObject):
