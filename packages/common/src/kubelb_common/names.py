@@ -47,6 +47,8 @@ ANNOTATION_LEGACY_INGRESS_CLASS = "kubernetes.io/ingress.class"
 # Finalizers -----------------------------------------------------------------------------------
 
 FINALIZER = f"{GROUP}/cleanup"
+#: On a NodePort twin: its node ports stay taken while an Envoy may use them (ruling 17).
+FINALIZER_TWIN = f"{GROUP}/node-ports-in-use"
 #: Written by older releases of the original; only ever removed.
 LEGACY_FINALIZERS = (f"{GROUP}/lb-finalizer", f"{GROUP}/cleanup-envoy-proxy")
 

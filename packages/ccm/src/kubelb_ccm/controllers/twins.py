@@ -11,7 +11,7 @@ original write no conditions, so that is all that can be known of them. Unwanted
 What may never happen
 ---------------------
 * A Service that is not our twin is written or deleted; one of that name is a problem that the tenant is told.
-* A node port is freed while an Envoy may have a cluster for it. So a twin carries our finalizer: when its Service
+* A node port is freed while an Envoy may have a cluster for it. So a twin carries a finalizer: when its Service
   goes, its owner reference deletes it, but the port stays taken until the management cluster has let go.
 * A twin gets other node ports by being updated, or by being made anew while an export still names the old ones.
 
@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from kubelb_ccm.controllers.exports import Exports
@@ -52,6 +53,14 @@ _USED = "used services"
 _UNSETTLED = "unsettled"
 
 IsNamed = Callable[[ServiceRef], bool]
+
+
+class _Refusal(NamedTuple):
+    """What kept the twin of a Service at this resourceVersion from being made, and until when that is believed."""
+
+    problem: Problem
+    version: str
+    until: float
 
 
 @dataclass(slots=True)
@@ -90,6 +99,7 @@ class Twins:
         self._clock = clock or SystemClock()
         self._named: list[IsNamed] = []
         self._exports: list[Exports] = []
+        self._refused: dict[ServiceRef, _Refusal] = {}
         self._unwanted_since: dict[ServiceRef, float] = {}
         self._locks: WeakValueDictionary[ServiceRef, asyncio.Lock] = WeakValueDictionary()
 
@@ -138,21 +148,32 @@ class Twins:
     async def _ensure(self, ref: ServiceRef, backends: Backends) -> None:
         service = self._services.get(*ref)
         if service is None:
+            self._refused.pop(ref, None)
             return
         if not needs_twin(service) or (view.deleting(service) and self._twin(ref) is None):
             backends.services[ref] = (service, None)
             return
         async with self._lock(ref):
-            try:
-                twin = await self._made(ref, service)
-            except (Forbidden, Invalid) as error:
-                backends.services[ref] = (service, None)
-                backends.problems.append(_refused(ref, error))
-                backends.again = _REFUSED_SECONDS
-                return
-        if twin is None:
-            backends.problems.append(_name_taken(ref))
+            twin, problem = await self._tried(ref, service)
         backends.services[ref] = (service, twin)
+        if problem is not None:
+            backends.problems.append(problem)
+            backends.again = _REFUSED_SECONDS if ref in self._refused else backends.again
+
+    async def _tried(self, ref: ServiceRef, service: Object) -> tuple[Object | None, Problem | None]:
+        """Return the twin or the problem; what the API server refused is not asked again at each pass."""
+        version, now = view.resource_version(service), self._clock.monotonic()
+        before = self._refused.get(ref)
+        if before is not None and before.version == version and now < before.until:
+            return None, before.problem
+        self._refused.pop(ref, None)
+        try:
+            twin = await self._made(ref, service)
+        except (Forbidden, Invalid) as error:
+            problem = _refused(ref, error)
+            self._refused[ref] = _Refusal(problem, version, now + _REFUSED_SECONDS)
+            return None, problem
+        return twin, None if twin is not None else _name_taken(ref)
 
     async def _made(self, ref: ServiceRef, service: Object) -> Object | None:
         """Return the right twin of `service`; None if a Service of another owner has its name."""
@@ -246,9 +267,9 @@ class Twins:
         name, namespace = view.name(twin), view.namespace(twin)
         try:
             live = await self._client.get(SERVICES, name, namespace)
-            if view.uid(live) != view.uid(twin) or not view.has_finalizer(live, names.FINALIZER):
+            if view.uid(live) != view.uid(twin) or not view.has_finalizer(live, names.FINALIZER_TWIN):
                 return
-            rest = view.finalizers(view.without_finalizers(live, (names.FINALIZER,)))
+            rest = view.finalizers(view.without_finalizers(live, (names.FINALIZER_TWIN,)))
             await self._client.patch(SERVICES, name, view.finalizer_patch(live, rest), namespace)
         except NotFound:
             return

@@ -24,9 +24,7 @@ def merged(live: Object, desired: Object, *, own_annotations: bool) -> Object | 
     if not own_annotations:
         notes = {**(metadata.get("annotations") or {}), **notes}
     for key, value in (("labels", labels), ("annotations", notes)):
-        if value:
+        if value != (metadata.get(key) or {}):
             metadata[key] = value
-        else:
-            metadata.pop(key, None)
     result["spec"] = desired["spec"]
     return None if result == live else result

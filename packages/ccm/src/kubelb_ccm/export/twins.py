@@ -75,8 +75,8 @@ def _decided(twin: Object, service: Object, known: NodePorts) -> Object:
     owner = {"apiVersion": "v1", "kind": "Service", "name": name, "uid": service["metadata"]["uid"]}
     if owner not in (metadata.get("ownerReferences") or ()):
         metadata["ownerReferences"] = [owner]
-    if names.FINALIZER not in (metadata.get("finalizers") or ()):
-        metadata["finalizers"] = [*(metadata.get("finalizers") or ()), names.FINALIZER]
+    if names.FINALIZER_TWIN not in (metadata.get("finalizers") or ()):
+        metadata["finalizers"] = [*(metadata.get("finalizers") or ()), names.FINALIZER_TWIN]
     spec.update(type="NodePort", sessionAffinity="None", externalTrafficPolicy="Cluster")
     spec.pop("sessionAffinityConfig", None)
     spec["ports"] = _ports(source["ports"], known, twin_ports=spec.get("ports") or ())

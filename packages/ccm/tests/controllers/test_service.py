@@ -1,0 +1,160 @@
+"""Services of type LoadBalancer on two fake clusters."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from kubelb_common import names
+from kubelb_common.kube import resources
+from kubelb_common.testing import builders
+
+pytestmark = pytest.mark.looptime
+
+
+def db(name="db"):
+    return builders.service(name, "shop").port(5432, name="pg").load_balancer()
+
+
+def ingress_of(service):
+    return service["status"].get("loadBalancer", {}).get("ingress")
+
+
+async def test_a_service_is_exported_and_gets_its_address(world):
+    service = world.put_service(db())
+    await world.start()
+    (exported,) = world.load_balancers()
+    assert exported["metadata"]["name"] == service["metadata"]["uid"]
+    assert exported["spec"]["endpoints"][0]["ports"][0]["port"] == service["spec"]["ports"][0]["nodePort"]
+    assert exported["metadata"]["labels"][names.LABEL_TENANT] == "tenant-a"
+    assert ingress_of(world.service("db")) == [{"ip": "192.0.2.10"}]
+
+
+async def test_changes_arrive(world):
+    world.put_service(db().annotation("a", "1").annotation("b", "1"))
+    await world.start()
+    world.change(resources.SERVICES, "db", {"metadata": {"annotations": {"a": None, "b": "2"}}})
+    renamed = {**world.service("db")["spec"]["ports"][0], "name": "renamed"}
+    world.change(resources.SERVICES, "db", {"spec": {"ports": [renamed], "sessionAffinity": "ClientIP"}})
+    await world.quiet()
+    (exported,) = world.load_balancers()
+    assert exported["metadata"]["annotations"] == {"b": "2"}
+    assert [port["name"] for port in exported["spec"]["ports"]] == ["renamed"]
+    assert exported["spec"]["persistence"] == {"type": "SourceIP"}
+
+
+async def test_a_lost_label_comes_back(world):
+    service = world.put_service(db())
+    await world.start()
+    patch = {"metadata": {"labels": {names.LABEL_TENANT: None}}}
+    world.hub.store.patch(resources.LOAD_BALANCERS, service["metadata"]["uid"], patch, "tenant-a", subresource=None)
+    await world.until(lambda: world.load_balancers()[0]["metadata"]["labels"].get(names.LABEL_TENANT) == "tenant-a")
+
+
+async def test_another_type_cleans_up_at_once(world):
+    world.put_service(db())
+    await world.start()
+    world.manager.releases = False
+    world.change(
+        resources.SERVICES,
+        "db",
+        {
+            "spec": {
+                "type": "ClusterIP",
+                "ports": [{"name": "pg", "port": 5432, "nodePort": None}],
+                "externalTrafficPolicy": None,
+            }
+        },
+    )
+    await world.quiet()
+    assert names.FINALIZER in world.service("db")["metadata"]["finalizers"]
+    world.manager.releases = True
+    await world.until(lambda: "finalizers" not in world.service("db")["metadata"])
+    assert world.load_balancers() == []
+    assert not ingress_of(world.service("db"))
+
+
+async def test_deletion_waits_for_the_management_cluster(world):
+    world.put_service(db())
+    await world.start()
+    world.manager.releases = False
+    world.delete(resources.SERVICES, "db")
+    await world.quiet(60)
+    assert world.service("db") is not None
+    world.manager.releases = True
+    await world.until(lambda: world.service("db") is None)
+    assert world.load_balancers() == []
+
+
+@pytest.mark.parametrize(
+    ("use_class", "service_class", "ours"),
+    [
+        (False, None, True),
+        (False, "kubelb", True),
+        (False, "metallb", False),
+        (True, None, False),
+        (True, "kubelb", True),
+    ],
+)
+async def test_classes(world, use_class, service_class, ours):
+    world.options["use_loadbalancer_class"] = use_class
+    world.put_service(builders.service("db", "shop").port(1).load_balancer(class_=service_class))
+    await world.start()
+    assert len(world.load_balancers()) == ours
+    assert (names.FINALIZER in world.service("db")["metadata"].get("finalizers", [])) == ours
+
+
+async def test_without_the_cloud_provider_the_status_is_never_ours(world):
+    world.options["enable_cloud_provider"] = False
+    world.put_service(db())
+    await world.start()
+    assert world.load_balancers() == []
+    status = {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.5"}]}}}
+    world.tenant.store.patch(resources.SERVICES, "db", status, "shop", subresource="status")
+    await world.quiet()
+    (exported,) = world.load_balancers()
+    assert exported["spec"]["endpoints"][0]["addresses"] == [{"ip": "203.0.113.5"}]
+    assert exported["spec"]["endpoints"][0]["ports"][0]["port"] == 5432
+    assert ingress_of(world.service("db")) == [{"ip": "203.0.113.5"}]
+
+
+async def test_without_node_ports_of_its_own_a_twin_serves(world):
+    world.put_service(db().spec(allocateLoadBalancerNodePorts=False))
+    await world.start()
+    twin = world.service("db-nodeport")
+    (exported,) = world.load_balancers()
+    assert exported["spec"]["endpoints"][0]["ports"][0]["port"] == twin["spec"]["ports"][0]["nodePort"]
+    world.delete(resources.SERVICES, "db")
+    await world.until(lambda: world.service("db") is None and world.service("db-nodeport") is None)
+
+
+async def test_problems_are_told(world):
+    world.manager.verdicts["Accepted"] = ("False", "Disabled", "The administrator has disabled LoadBalancers.")
+    service = world.put_service(db())
+    await world.start()
+    told = json.loads(world.service("db")["metadata"]["annotations"][names.ANNOTATION_STATUS])
+    assert told["loadBalancer"] == service["metadata"]["uid"]
+    assert [event["reason"] for event in world.tenant.objects(resources.EVENTS, "shop")] == ["Disabled"]
+    assert names.ANNOTATION_STATUS not in world.load_balancers()[0]["metadata"].get("annotations", {})
+
+
+async def test_a_failed_event_spoils_nothing(world):
+    from kubelb_common.kube.errors import Forbidden
+
+    world.tenant.fail_next("create", resources.EVENTS, Forbidden(403, "Forbidden", "no"), times=100)
+    world.manager.verdicts["Accepted"] = ("False", "Disabled", "no")
+    world.put_service(db())
+    await world.start()
+    assert names.ANNOTATION_STATUS in world.service("db")["metadata"]["annotations"]
+
+
+async def test_objects_made_by_hand_are_left_alone(world):
+    spec = {"endpoints": [{"addresses": [{"ip": "10.0.0.9"}], "ports": [{"port": 30000}]}]}
+    meta = {"name": "by-hand", "namespace": "tenant-a"}
+    world.hub.put(
+        resources.LOAD_BALANCERS,
+        {"apiVersion": names.API_VERSION, "kind": "LoadBalancer", "metadata": meta, "spec": spec},
+    )
+    await world.start()
+    assert len(world.load_balancers()) == 1
