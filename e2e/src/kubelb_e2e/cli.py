@@ -14,7 +14,7 @@ from typing import ParamSpec
 import click
 from tabulate import tabulate
 
-from kubelb_e2e import product, provision
+from kubelb_e2e import artifacts, podlogs, product, provision
 from kubelb_e2e.clusters.local import model, provider, state
 from kubelb_e2e.clusters.local.provider import LocalLab, Wish
 from kubelb_e2e.clusters.local.state import LabError
@@ -158,6 +158,34 @@ def status(name: str) -> None:
     click.echo("\nLimits, fsGroup, runAsUser and sysctls of pods are accepted and not enforced here.")
     if now["phase"] != "ready" or any(item["exit_code"] is not None for item in now["processes"]):
         sys.exit(1)
+
+
+@main.command()
+@_lab_option
+@click.option("--in", "where", metavar="CLUSTER", help="Only in this cluster.")
+@click.option("-c", "--container", help="Only this container.")
+@click.option("-p", "--previous", is_flag=True, help="All runs of a container, not just the last.")
+@click.argument("pod", metavar="[NAMESPACE/]POD")
+def logs(name: str, where: str | None, container: str | None, previous: bool, pod: str) -> None:  # noqa: FBT001
+    """Print the logs of a pod in any cluster; the beginning of its name is enough.
+
+    The files stay until `down`, so the logs of a pod that is gone can still be read.
+    """
+    lab = LocalLab.find(name)
+    found = podlogs.find(lab.spec, pod, cluster=where, container=container, all_runs=previous)
+    for log in found:
+        if len(found) > 1:
+            click.secho(f"==> {log.title}", bold=True, err=True)
+        click.echo(log.path.read_text(errors="replace"), nl=False)
+
+
+@main.command()
+@_lab_option
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def dump(name: str, folder: Path) -> None:
+    """Write objects, events, logs and Envoy's configuration of all clusters into FOLDER."""
+    artifacts.dump(LocalLab.find(name), folder)
+    click.echo(folder)
 
 
 @main.command()

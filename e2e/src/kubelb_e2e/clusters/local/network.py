@@ -160,6 +160,11 @@ table ip kubelb-lab {{
 """
 
 
+def pod_netns(pod_uid: str) -> str:
+    """Return the name of a pod's network namespace."""
+    return _pod_names(pod_uid)[0]
+
+
 def _pod_names(pod_uid: str) -> tuple[str, str]:
     short = hashlib.sha256(pod_uid.encode()).hexdigest()[:10]
     return f"p-{short}", f"v{short}"
