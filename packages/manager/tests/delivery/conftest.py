@@ -96,7 +96,9 @@ class Client:
             self.warming[response.nonce] = {each.name for each in response.resources}
         else:
             self.outbox.append(ack(response))
-        self._warm({each.name for each in response.resources} if url == ENDPOINTS else set())
+        # That there are no endpoints is an answer too (seen with Envoy).
+        named = {each.name for each in response.resources} | set(response.removed)
+        self._warm(named if url == ENDPOINTS else set())
 
     def routed_clusters(self) -> set[str]:
         bodies = [each.body for url in (ROUTES, LISTENER) for each in self.have[url].values()]

@@ -271,9 +271,12 @@ class Subscription:
         later = {name for each in itertools.islice(self.flights, index, None) for name in each.versions}
         for each in self.flights:
             each.complete = each.harmless = False
+        before = dict(self.acknowledged)
+        for each in itertools.islice(self.flights, index):
+            before |= each.versions
         for name in flight.versions.keys() - later:
-            if name in self.acknowledged:
-                self.sent[name] = self.acknowledged[name]
+            if name in before:
+                self.sent[name] = before[name]
             else:
                 self.sent.pop(name, None)
         additions = {name: version for name, version in flight.versions.items() if version is not None}
