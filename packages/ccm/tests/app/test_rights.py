@@ -1,0 +1,82 @@
+"""The rights in deploy/ccm.yaml are exactly those of the requests that the agent makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kubelb_common.kube import resources
+from kubelb_common.kube.errors import AlreadyExists
+from kubelb_common.testing import builders
+
+pytestmark = pytest.mark.looptime
+MANIFEST = Path(__file__).parents[2] / "deploy" / "ccm.yaml"
+TENANT_ROLE = {
+    "loadbalancers.kubelb.k8c.io",
+    "routes.kubelb.k8c.io",
+    "addresses.kubelb.k8c.io",
+}
+
+
+def granted():
+    (role,) = [item for item in yaml.safe_load_all(MANIFEST.read_text()) if item["kind"] == "ClusterRole"]
+    found = set()
+    for rule in role["rules"]:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                plural, _, sub = resource.partition("/")
+                name = f"{plural}.{group}" if group else plural
+                found |= {(verb, f"{name}/{sub}" if sub else name) for verb in rule["verbs"]}
+    return found
+
+
+async def everything(world):
+    """Walk every way on which the agent makes requests."""
+    exists = AlreadyExists(409, "AlreadyExists", "it is there")
+    world.tenant.fail_next("create", resources.ENDPOINT_SLICES, exists, after=True)
+    world.put_service(builders.service("web", "shop").port(80, name="http").selector())
+    world.tenant.put(resources.ENDPOINT_SLICES, builders.endpoint_slice("web", "shop").endpoint("10.1.0.1").build())
+    world.manager.verdicts["ResolvedRefs"] = ("False", "BackendNotFound", "no")
+    world.put_ingress(builders.ingress("web", "shop").rule("a.example.com", "/", "web", 80))
+    world.put_ingress(builders.ingress("gone", "shop").rule("b.example.com", "/", "web", 80))
+    world.put_service(builders.service("db", "shop").port(5432).load_balancer())
+    await world.start()
+    change = {"endpoints": [{"addresses": ["10.1.0.2"]}]}
+    world.tenant.store.patch(resources.ENDPOINT_SLICES, "web-1", change, "shop", subresource=None)
+    world.change(resources.SERVICES, "web", {"spec": {"publishNotReadyAddresses": True}})
+    world.change(resources.SERVICES, "db", {"spec": {"sessionAffinity": "ClientIP"}})
+    world.tenant.put(resources.NODES, builders.node("node-2", "10.0.0.2").build())
+    await world.quiet()
+    world.delete(resources.ENDPOINT_SLICES, "web-1")
+    await world.quiet()
+    await world.stop()
+    world.tenant.store.patch(resources.INGRESSES, "gone", {"metadata": {"finalizers": None}}, "shop", subresource=None)
+    world.delete(resources.INGRESSES, "gone")
+    await world.start()
+    world.delete(resources.INGRESSES, "web")
+    world.delete(resources.SERVICES, "db")
+    await world.until(lambda: not world.routes() and not world.load_balancers() and not world.service("web-nodeport"))
+
+
+async def test_the_role_grants_what_is_used_and_nothing_else(world):
+    await everything(world)
+    used = {(entry.verb, entry.resource) for entry in world.tenant.requests()}
+    assert used == granted()
+
+
+async def test_only_one_namespace_is_looked_at(world):
+    await world.start()
+    (role,) = [item for item in yaml.safe_load_all(MANIFEST.read_text()) if item["kind"] == "ClusterRole"]
+    (rule,) = [rule for rule in role["rules"] if rule["resources"] == ["namespaces"]]
+    assert rule["resourceNames"] == ["kube-system"]
+
+
+async def test_in_the_management_cluster_only_the_tenants_role_is_needed(world):
+    await everything(world)
+    for entry in world.hub.requests():
+        assert entry.namespace == "tenant-a"
+        assert entry.resource in TENANT_ROLE or (
+            entry.resource == "tenantstates.kubelb.k8c.io" and entry.verb in {"list", "watch"}
+        )
