@@ -47,7 +47,7 @@ class Server:
     async def start(self) -> None:
         self._web = web.Server(self.handle)
         self._server = await asyncio.get_running_loop().create_server(self._web, "127.0.0.1", 0)
-        self.url = "http://127.0.0.1:%d" % self._server.sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         self.write_kubeconfig("first")
 
     async def stop(self) -> None:
@@ -117,7 +117,7 @@ async def watched(client: aio.AioClient, seconds: int = 60) -> tuple[list[str], 
     try:
         async with client.watch(CONFIG_MAPS, "ns", resource_version="7", timeout_seconds=seconds) as events:
             async for event in events:
-                names.append(event.object["metadata"]["name"])
+                names.append(event.object["metadata"]["name"])  # noqa: PERF401  # kept when an error follows
     except KubeError as error:
         return names, error
     return names, None
@@ -274,7 +274,7 @@ async def test_many_watches_do_not_starve_requests(server: Server, client: aio.A
 
     server.handler = handler
     watches = [asyncio.create_task(watched(client)) for _ in range(150)]
-    while len(server.requests) < 150:
+    while len(server.requests) < 150:  # noqa: ASYNC110  # a condition on real sockets
         await asyncio.sleep(0.01)
     await asyncio.wait_for(asyncio.gather(*(client.get(CONFIG_MAPS, "x", "ns") for _ in range(50))), 10)
     for task in watches:
@@ -300,7 +300,7 @@ async def test_a_swapped_file_ends_watches_and_they_come_back_with_the_new_token
     server.check_token = True
     server.handler = streams(event("a"), then="hang")
     task = asyncio.create_task(watched(client))
-    while not server.requests:
+    while not server.requests:  # noqa: ASYNC110  # a condition on real sockets
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.5)  # real files and a real watcher thread: it must be looking before the file changes
     server.kubeconfig.write_text("half: [wri")

@@ -61,7 +61,7 @@ def test_secrets_are_redacted_in_fields_text_nesting_and_stack_traces(as_json: b
     log.info("a", token="hunter2", headers={"Authorization": "Basic aHVudGVyMg=="}, items=[f"Bearer {JWT}"])
     log.info("b", text=f"refused {JWT} today", key=KEY)
     try:
-        raise ValueError(f"Authorization: bearer abcdefgh12345678 {KEY}")
+        raise ValueError(f"Authorization: bearer abcdefgh12345678 {KEY}")  # noqa: TRY301
     except ValueError:
         log.exception("c")
     text = out.getvalue()

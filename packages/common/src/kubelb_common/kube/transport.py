@@ -89,6 +89,8 @@ class Transport:
             yield
         finally:
             self._open.discard(response)
+            if (connection := response.connection) is not None and connection.transport is not None:
+                connection.transport.abort()  # nobody would wait for the end of a TLS goodbye
             response.close()
 
     def retire(self) -> None:
@@ -105,6 +107,7 @@ class Transport:
         await self.requests.close()
         if self._closing is not None:
             await self._closing
+        await asyncio.sleep(0)  # lets aborted connections end before the loop may
 
     def _close_soon(self) -> None:
         self._closing = asyncio.create_task(self._close_unused())
