@@ -133,7 +133,7 @@ class World:
     async def until(self, condition: Callable[[], object], seconds: float = 90.0) -> None:
         """Wait (in virtual time) until the condition holds."""
         async with asyncio.timeout(seconds):
-            while not condition():
+            while not condition():  # noqa: ASYNC110  # any state of two clusters, not an event
                 await asyncio.sleep(0.01)
 
     async def quiet(self, seconds: float = 1.0) -> None:

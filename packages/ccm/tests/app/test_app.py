@@ -44,6 +44,7 @@ async def test_a_missing_crd_is_waited_for_and_gives_nothing_up(world):
     world.put_ingress(builders.ingress("web", "shop").rule("a.example.com", "/", "web", 80))
     await world.start()
     await world.stop()
+    world.manager.paused = True
     world.hub.hide(resources.ROUTES)
     world.delete(resources.INGRESSES, "web")
     app, task = await running(world)
@@ -52,6 +53,7 @@ async def test_a_missing_crd_is_waited_for_and_gives_nothing_up(world):
     assert "routes.kubelb.k8c.io" in app.supervisor.unsynced()
     assert world.ingress("web") is not None
     world.hub.show(resources.ROUTES)
+    world.manager.paused = False
     await world.until(lambda: world.ingress("web") is None)
     await ended(task)
 

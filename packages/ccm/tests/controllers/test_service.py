@@ -8,6 +8,7 @@ import pytest
 
 from kubelb_common import names
 from kubelb_common.kube import resources
+from kubelb_common.kube.errors import Forbidden
 from kubelb_common.testing import builders
 
 pytestmark = pytest.mark.looptime
@@ -140,8 +141,6 @@ async def test_problems_are_told(world):
 
 
 async def test_a_failed_event_spoils_nothing(world):
-    from kubelb_common.kube.errors import Forbidden
-
     world.tenant.fail_next("create", resources.EVENTS, Forbidden(403, "Forbidden", "no"), times=100)
     world.manager.verdicts["Accepted"] = ("False", "Disabled", "no")
     world.put_service(db())
