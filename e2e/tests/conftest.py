@@ -9,11 +9,12 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from kubelb_common.kube import kubeconfig, resources
 from kubelb_common.kube.aio import AioClient
 from kubelb_common.kube.errors import NotFound
-from kubelb_e2e import artifacts, config, product, provision
+from kubelb_e2e import config, product, provision
 from kubelb_e2e.clusters.local import provider
 from kubelb_e2e.clusters.local.provider import LocalLab, Wish
 from kubelb_e2e.scenario import Environment, Tenant
@@ -63,7 +64,7 @@ def lab(request: pytest.FixtureRequest) -> Iterator[LocalLab]:
         provider.down(name)
 
 
-@pytest.fixture(scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def clients(lab: LocalLab) -> AsyncIterator[dict[str, AioClient]]:
     wanted = [cluster.name for cluster in lab.spec.clusters]
     wanted += [cluster.name.replace("tenant-", "ccm-") for cluster in lab.spec.tenants]
@@ -73,13 +74,13 @@ async def clients(lab: LocalLab) -> AsyncIterator[dict[str, AioClient]]:
         await client.close()
 
 
-@pytest.fixture(scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def worker(lab: LocalLab) -> AsyncIterator[Traffic]:
     async with traffic(lab.command_line([])) as running:
         yield running
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def env(
     request: pytest.FixtureRequest, lab: LocalLab, clients: dict[str, AioClient], worker: Traffic
 ) -> AsyncIterator[Environment]:
@@ -96,6 +97,8 @@ async def env(
     yield environment
     if request.node.stash.get(FAILED, False):
         folder = ARTIFACTS / request.node.name
+        from kubelb_e2e import artifacts
+
         await asyncio.to_thread(artifacts.dump, lab, folder)
         print(f"dump: {folder}")
     for tenant in tenants:

@@ -14,7 +14,6 @@ from kubelb_common.kube.errors import NotFound
 from kubelb_common.kube.port import Object, Resource
 from kubelb_common.objects import conditions, view
 from kubelb_common.testing import builders
-
 from kubelb_e2e.traffic import Traffic
 from kubelb_e2e.wait import Waiter
 

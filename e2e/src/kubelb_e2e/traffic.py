@@ -23,6 +23,11 @@ class Answer:
     headers: dict[str, str]
     error: str
 
+    @property
+    def pod(self) -> str:
+        """The echo pod that answered, empty if none did."""
+        return self.headers.get("x-pod", "")
+
 
 @dataclass(slots=True)
 class Tally:
