@@ -29,7 +29,7 @@ def now() -> datetime:
 
 @dataclass(slots=True)
 class Shared:
-    """The node agent's common parts."""
+    """The node agent's common parts; `network` is held while addresses and namespaces change, one pod at a time."""
 
     spec: NodeSpec
     client: KubeClient
@@ -38,6 +38,7 @@ class Shared:
     catalogue: Mapping[str, Image]
     system: tuple[Mount, ...]
     service_env: Mapping[str, str]
+    network: asyncio.Lock = field(default_factory=asyncio.Lock)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
 
     def pod_folder(self, uid: str) -> Path:

@@ -157,10 +157,9 @@ def _become_container(spec: dict[str, Any], answer: int) -> None:
             os._exit(_EXIT_START_ERROR)  # the agent died
         _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL)), "arm the parent-death signal")
         os.setsid()
-        log = os.open(spec["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.close(log)
+        os.dup2(spec["output"], 1)
+        os.dup2(spec["output"], 2)
+        os.close(spec["output"])
         _check(_libc.sethostname(spec["hostname"].encode(), len(spec["hostname"].encode())), "set the host name")
         _build_root(spec)
         null = os.open("/dev/null", os.O_RDONLY)

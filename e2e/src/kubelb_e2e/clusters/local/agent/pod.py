@@ -173,7 +173,8 @@ class PodRunner:
                 task.cancel()
         if not self._vanished:
             await self._last_report()
-        await asyncio.to_thread(self._clean)
+        async with self.shared.network:
+            await asyncio.to_thread(self._clean)
         if not self._vanished:
             await self._delete_object()
 
@@ -201,7 +202,8 @@ class PodRunner:
         else:
             while True:
                 try:
-                    attached = await asyncio.to_thread(network.attach_pod, self.shared.spec, self.key.uid)
+                    async with self.shared.network:
+                        attached = await asyncio.to_thread(network.attach_pod, self.shared.spec, self.key.uid)
                 except namespaces.NetworkError as error:
                     self.event("FailedCreatePodSandBox", str(error))
                     await asyncio.sleep(_RETRY_SECONDS)

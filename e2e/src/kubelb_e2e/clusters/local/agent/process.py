@@ -27,6 +27,7 @@ from kubelb_e2e.clusters.local.agent.rootfs import Mount
 _LAUNCHER = Path(__file__).with_name("launch.py")
 _PR_SET_CHILD_SUBREAPER = 36
 _OUTPUT_MAX = 10_000
+_BLOCK = 65536
 
 
 class StartError(Exception):
@@ -54,6 +55,49 @@ class Sandbox:
     read_only_root: bool = False
 
 
+class Output:
+    """Copies what a container writes into its log file.
+
+    A pipe and not the file itself, because programs open `/proc/1/fd/1` for writing, which would cut a file off.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._read, self.write = os.pipe()
+        os.set_blocking(self._read, False)
+        self._file = log.open("ab", buffering=0)
+        self._open = True
+        asyncio.get_running_loop().add_reader(self._read, self._copy)
+
+    def started(self) -> None:
+        """Give up our end for writing: the container has its own."""
+        os.close(self.write)
+
+    def end(self) -> None:
+        """Copy what is left and close."""
+        while self._open and self._copy():
+            pass
+        self._close()
+
+    def _copy(self) -> bool:
+        """Copy one block; returns whether there may be more at once."""
+        try:
+            block = os.read(self._read, _BLOCK)
+        except BlockingIOError:
+            return False
+        if not block:
+            self._close()
+            return False
+        self._file.write(block)
+        return True
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            asyncio.get_running_loop().remove_reader(self._read)
+            os.close(self._read)
+            self._file.close()
+
+
 @dataclass(slots=True)
 class Process:
     """A running container. `exited` resolves to its exit code, 128 + signal number for a killed one."""
@@ -62,6 +106,7 @@ class Process:
     command: Command
     exited: asyncio.Future[int]
     _pidfd: int = field(repr=False)
+    _output: Output | None = None
 
     def signal(self, number: int) -> None:
         """Send a signal to the container's first process; nothing happens if it is gone."""
@@ -73,6 +118,8 @@ class Process:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
+        if self._output is not None:
+            self._output.end()
         try:
             _, status = os.waitpid(self.pid, 0)
             code = os.waitstatus_to_exitcode(status)
@@ -93,10 +140,14 @@ def _instructions(command: Command, **more: Any) -> bytes:
     return json.dumps(spec).encode() + b"\n"
 
 
-def _launch(line: bytes) -> int:
+def _launch(line: bytes, output: int) -> int:
     """Run the exchange with the launcher; blocks. Returns the container's process id."""
     with subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_LAUNCHER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        [sys.executable, "-I", "-S", str(_LAUNCHER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        pass_fds=[output],
     ) as launcher:
         assert launcher.stdin is not None
         assert launcher.stdout is not None
@@ -130,27 +181,33 @@ def _line(descriptor: int) -> bytes:
 
 async def start(command: Command, sandbox: Sandbox) -> Process:
     """Start a container; raises StartError with the reason if its command could not be executed."""
+    sandbox.log.parent.mkdir(parents=True, exist_ok=True)
+    sandbox.root.mkdir(parents=True, exist_ok=True)
+    output = Output(sandbox.log)
     line = _instructions(
         command,
         mode="start",
         netns=sandbox.netns,
         hostname=sandbox.hostname,
         root=str(sandbox.root),
-        log=str(sandbox.log),
+        output=output.write,
         read_only_root=sandbox.read_only_root,
         mounts=[mount.to_dict() for mount in sandbox.mounts],
     )
-    sandbox.log.parent.mkdir(parents=True, exist_ok=True)
-    sandbox.root.mkdir(parents=True, exist_ok=True)
-    launching = asyncio.ensure_future(asyncio.to_thread(_launch, line))
+    launching = asyncio.ensure_future(asyncio.to_thread(_launch, line, output.write))
+    launching.add_done_callback(lambda _: output.started())
     try:
         pid = await asyncio.shield(launching)
     except asyncio.CancelledError:
         launching.add_done_callback(_kill_orphan)
+        launching.add_done_callback(lambda _: output.end())
+        raise
+    except StartError:
+        output.end()
         raise
     loop = asyncio.get_running_loop()
     pidfd = os.pidfd_open(pid)
-    process = Process(pid, command, loop.create_future(), pidfd)
+    process = Process(pid, command, loop.create_future(), pidfd, output)
     loop.add_reader(pidfd, process._on_exit)  # noqa: SLF001 - the class is this module's own
     return process
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from kubelb_common.objects import conditions, view
 from kubelb_common.objects.view import Object
@@ -117,7 +117,15 @@ def status(pod: Object, record: PodRecord, now: datetime) -> Object:
 def differs(pod: Object, wanted: Object) -> bool:
     """Tell whether `wanted` says something that the pod's status does not."""
     present = view.get(pod, "status", default={})
-    return any(present.get(key) != value for key, value in wanted.items())
+    return any(_told(present.get(key)) != _told(value) for key, value in wanted.items())
+
+
+def _told(value: Any) -> Any:
+    """Leave out what is empty: the API server drops some of it and adds other."""
+    if isinstance(value, dict):
+        told = {key: _told(item) for key, item in value.items()}
+        return {key: item for key, item in told.items() if item not in (None, "", {}, [])}
+    return [_told(item) for item in value] if isinstance(value, list) else value
 
 
 def _conditions(pod: Object, record: PodRecord) -> list[conditions.Condition]:
