@@ -95,7 +95,14 @@ class _Deployment:
         ]
         text = yaml.safe_dump_all(documents)
         done = await asyncio.to_thread(
-            subprocess.run, command, input=text, text=True, capture_output=True, check=False, timeout=_READY_SECONDS
+            subprocess.run,
+            command,
+            input=text,
+            text=True,
+            capture_output=True,
+            check=False,
+            timeout=_READY_SECONDS,
+            env=self._lab.environment(cluster.name),
         )
         if done.returncode:
             raise LabError(f"{cluster.name}: kubectl apply: {done.stderr.strip()}")

@@ -141,6 +141,8 @@ class LocalLab:
             name = item.name.replace("tenant-", "ccm-")
             if (path := self.inner_kubeconfig(name)).exists():
                 variables[f"KUBECONFIG_{_variable(name)}"] = str(path)
+        # Without it kubectl keeps its cache in HOME, or here if there is no HOME.
+        variables["KUBECACHEDIR"] = str(self.spec.directory / "kubectl-cache")
         base = system.environment()
         return {**base, **variables, "PATH": f"{self.spec.binaries}{os.pathsep}{base['PATH']}"}
 
