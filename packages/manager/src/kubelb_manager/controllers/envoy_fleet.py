@@ -49,7 +49,7 @@ class EnvoyFleetController:
         self.controller = Controller("envoy-fleet", self.reconcile, workers=2, clock=clock)
         for informer in (informers.routes, informers.load_balancers):
             self.controller.watch(informer, _namespace_key, when=_comes_or_goes)
-        for informer in (informers.services, informers.deployments):
+        for informer in (informers.services, informers.deployments, informers.daemon_sets):
             self.controller.watch(informer, _namespace_key, when=_spec_moved)
         self.controller.watch(informers.tenants, lambda obj: [ObjectKey("", names.tenant_namespace(view.name(obj)))])
         self.controller.watch(informers.namespaces, lambda obj: [ObjectKey("", view.name(obj))])
@@ -99,20 +99,24 @@ class EnvoyFleetController:
             image=self._image,
             settings=settings,
         )
-        live = self._informers.deployments.store.get(namespace, desired.workload_name(namespace))
-        if settings.use_daemon_set:
-            own = await apply.read(self._client, resources.DAEMON_SETS, desired.workload_name(namespace), namespace)
-            await apply.ensure(self._client, resources.DAEMON_SETS, goal, own)
-            await apply.remove(self._client, resources.DEPLOYMENTS, live)  # contract, defect 64
-            return
-        await apply.ensure(self._client, resources.DEPLOYMENTS, goal, live)
+        await self._workload(namespace, daemon_set=settings.use_daemon_set, goal=goal)
 
     async def _remove(self, namespace: str) -> None:
-        live = self._informers.deployments.store.get(namespace, desired.workload_name(namespace))
-        await apply.remove(self._client, resources.DEPLOYMENTS, live)
-        if live is None:
-            own = await apply.read(self._client, resources.DAEMON_SETS, desired.workload_name(namespace), namespace)
-            await apply.remove(self._client, resources.DAEMON_SETS, own)
+        await self._workload(namespace, daemon_set=False, goal=None)
+
+    async def _workload(self, namespace: str, *, daemon_set: bool, goal: Object | None) -> None:
+        """Have one workload of the wanted kind, then none of the other (contract, defect 64)."""
+        name = desired.workload_name(namespace)
+        kinds = [
+            (resources.DEPLOYMENTS, self._informers.deployments.store.get(namespace, name)),
+            (resources.DAEMON_SETS, self._informers.daemon_sets.store.get(namespace, name)),
+        ]
+        (kind, live), (other, stale) = reversed(kinds) if daemon_set else kinds
+        if goal is None:
+            await apply.remove(self._client, kind, live)
+        else:
+            await apply.ensure(self._client, kind, goal, live)
+        await apply.remove(self._client, other, stale)
 
 
 def _namespace_key(obj: Object) -> list[ObjectKey]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kubelb_common import names
 from kubelb_common.kube import resources
-from kubelb_common.kube.port import KubeClient, Object, Resource
+from kubelb_common.kube.port import KubeClient, Resource
 from kubelb_common.objects import view
 from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.informer import Informer
@@ -32,6 +32,7 @@ class Informers:
     services: Informer
     slices: Informer
     deployments: Informer
+    daemon_sets: Informer
     ingresses: Informer
     nodes: Informer
     service_cidrs: Informer
@@ -56,6 +57,7 @@ class Informers:
             services=follow(resources.SERVICES, selector=_MANAGED),
             slices=follow(resources.ENDPOINT_SLICES, selector=names.LABEL_FLEET),
             deployments=follow(resources.DEPLOYMENTS, selector=names.LABEL_FLEET),
+            daemon_sets=follow(resources.DAEMON_SETS, selector=names.LABEL_FLEET),
             ingresses=follow(resources.INGRESSES, selector=_MANAGED),
             nodes=follow(resources.NODES),
             service_cidrs=follow(SERVICE_CIDRS, optional=True),
@@ -74,6 +76,7 @@ class Informers:
             self.services,
             self.slices,
             self.deployments,
+            self.daemon_sets,
             self.ingresses,
             self.nodes,
             self.service_cidrs,
