@@ -94,8 +94,10 @@ class Manager:
             self.supervisor.informer(informer)
         # Publication first: what traffic waits for comes before what people read.
         self.supervisor.controller(self.snapshot.controller)
-        self.supervisor.controller(LoadBalancerController(client, self.informers, self.board, clock).controller)
-        self.supervisor.controller(RouteController(client, self.informers, self.board, clock).controller)
+        self._load_balancers = LoadBalancerController(client, self.informers, self.board, clock, connect)
+        self._routes = RouteController(client, self.informers, self.board, clock, connect)
+        self.supervisor.controller(self._load_balancers.controller)
+        self.supervisor.controller(self._routes.controller)
         self.supervisor.controller(fleet.controller)
         tenants = TenantController(client, self.informers, namespace=options.namespace, clock=clock)
         self.supervisor.controller(tenants.controller)
@@ -114,7 +116,8 @@ class Manager:
                 await self._clock.sleep(_RENEW)
                 self.server.reload_tls(self._identity.server_tls())
         finally:
-            self.snapshot.prober.close()
+            for probes in (self.snapshot.prober, self._load_balancers.gate, self._routes.gate):
+                probes.close()
             await self.server.stop()
 
 

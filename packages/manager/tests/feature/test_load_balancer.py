@@ -83,3 +83,19 @@ async def test_never_said_to_be_refused_on_its_way(world: World) -> None:
     assert "False" not in told
     statuses = [w for w in world.kube.writes() if w.resource.startswith("loadbalancers") and "status" in w.resource]
     assert len(statuses) <= 3, statuses
+
+
+async def test_address_is_shown_when_it_takes_connections(world: World) -> None:
+    await world.onboard()
+    world.everything_open = False
+    world.open = {Endpoint(ip, 30100) for ip in NODES}
+    await world.load_balancer("lb1", 5432, 30100)
+    await world.certificate()
+    async with world.envoy() as envoy:
+        await world.ready_pods("envoy-0", service="envoy-lb1")
+        await until(lambda: envoy.has[LISTENER], "the listener")
+        await world.address("envoy-lb1", "198.51.100.2")
+        await world.manager.snapshot.controller.idle()
+        assert not _address(world, "lb1")
+        world.open.add(Endpoint("198.51.100.2", 5432))
+        await until(lambda: _address(world, "lb1") == [{"ip": "198.51.100.2"}], "the address")

@@ -15,11 +15,13 @@ from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.controller import DONE, Controller, Result
 from kubelb_common.runtime.keys import ObjectKey
 from kubelb_manager.controllers import apply, status
+from kubelb_manager.controllers.address_gate import AddressGate
 from kubelb_manager.controllers.board import Board, Outcome
 from kubelb_manager.gather.stores import Informers
-from kubelb_manager.ir.model import Origin
+from kubelb_manager.ir.model import Endpoint, Origin
 from kubelb_manager.ports import declared
 from kubelb_manager.ports.table import PortKey, allocate, from_status
+from kubelb_manager.probes.nodeport import Connect, connects
 from kubelb_manager.translate.result import Reason
 
 KIND = "LoadBalancer"
@@ -28,7 +30,9 @@ KIND = "LoadBalancer"
 class LoadBalancerController:
     """The one writer of LoadBalancer status (ruling 31)."""
 
-    def __init__(self, client: KubeClient, informers: Informers, board: Board, clock: Clock) -> None:
+    def __init__(
+        self, client: KubeClient, informers: Informers, board: Board, clock: Clock, connect: Connect = connects
+    ) -> None:
         self._client = client
         self._informers = informers
         self._board = board
@@ -36,6 +40,8 @@ class LoadBalancerController:
         #: Ports given out whose status write the store has not seen yet; one worker, so no two at once.
         self._given: dict[PortKey, int] = {}
         self.controller = Controller("loadbalancer", self.reconcile, clock=clock)
+        self._asked_for: dict[Endpoint, ObjectKey] = {}
+        self.gate = AddressGate(clock, connect, self._on_answer)
         self.controller.watch(informers.load_balancers)
         self.controller.watch(informers.services, _owner_key)
         board.on_change(self._on_outcome)
@@ -43,6 +49,11 @@ class LoadBalancerController:
     def _on_outcome(self, origin: Origin) -> None:
         if origin.kind == KIND:
             self.controller.enqueue(ObjectKey(origin.namespace, origin.name))
+
+    def _on_answer(self, endpoint: Endpoint) -> None:
+        key = self._asked_for.pop(endpoint, None)
+        if key is not None:
+            self.controller.enqueue(key)
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Bring ports, Service and status to what the spec and the data plane say."""
@@ -68,9 +79,20 @@ class LoadBalancerController:
             elif outcome.copy is not None and _carries(outcome.copy, ports):
                 service = await apply.ensure(self._client, resources.SERVICES, outcome.copy, service)
         lb = self._informers.load_balancers.store.get_key(key) or lb
+        if outcome is not None and outcome.programmed and not self._answers(key, lb, service):
+            return DONE  # the gate tells
         wanted = self._status(lb, ports, service, outcome)
         await status.write(self._client, resources.LOAD_BALANCERS, lb, wanted)
         return DONE
+
+    def _answers(self, key: ObjectKey, lb: Object, service: Object | None) -> bool:
+        """Whether the address that would be shown first takes connections."""
+        addresses = view.objects(service or {}, "status", "loadBalancer", "ingress")
+        port = view.get(service or {}, "spec", "ports", 0, "port")
+        if not addresses or not port or view.get(lb, "status", "loadBalancer", "ingress"):
+            return True
+        self._asked_for |= {Endpoint(view.text(item, "ip"), port): key for item in addresses}
+        return self.gate.passes(addresses, port)
 
     def _ports(self, lb: Object) -> dict[PortKey, int]:
         """Return Envoy's port for each port of `lb`; what is given out is remembered until the store has it."""
@@ -107,6 +129,7 @@ class LoadBalancerController:
     async def _clean_up(self, lb: Object, service: Object | None, outcome: Outcome | None) -> None:
         """The Service goes at once, the finalizer when no Envoy uses the tenant's node ports any more."""
         await apply.remove(self._client, resources.SERVICES, service)
+        self.gate.forget(view.objects(service or {}, "status", "loadBalancer", "ingress"))
         if outcome is not None and outcome.released:
             await apply.finish(self._client, resources.LOAD_BALANCERS, lb)
             self._release(ObjectKey.of(lb), frozenset())

@@ -17,28 +17,36 @@ from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.controller import DONE, Again, Controller, Result, owner_key
 from kubelb_common.runtime.keys import ObjectKey
 from kubelb_manager.controllers import apply, status
+from kubelb_manager.controllers.address_gate import AddressGate
 from kubelb_manager.controllers.board import Board, Outcome
 from kubelb_manager.desired import copies
 from kubelb_manager.gather.stores import Informers
-from kubelb_manager.ir.model import Origin
+from kubelb_manager.ir.model import Endpoint, Origin
+from kubelb_manager.probes.nodeport import Connect, connects
 
 KIND = "Route"
 #: How long a first status waits for Programmed, so that the two are one write.
 PATIENCE = 0.5
 _APPLIED = "ResourceAppliedSuccessfully"
 _COPY_RETRY = 30.0
+#: The shared Service's port for plain HTTP.
+HTTP_PORT = 80
 
 
 class RouteController:
     """The one writer of Route status (ruling 31)."""
 
-    def __init__(self, client: KubeClient, informers: Informers, board: Board, clock: Clock) -> None:
+    def __init__(
+        self, client: KubeClient, informers: Informers, board: Board, clock: Clock, connect: Connect = connects
+    ) -> None:
         self._client = client
         self._informers = informers
         self._board = board
         self._clock = clock
         self._first_seen: dict[tuple[str, int], float] = {}
         self.controller = Controller("route", self.reconcile, workers=2, clock=clock)
+        self._asking: set[ObjectKey] = set()
+        self.gate = AddressGate(clock, connect, self._on_answer)
         self.controller.watch(informers.routes)
         self.controller.watch(informers.ingresses, owner_key(KIND))
         self.controller.watch(informers.services, self._sharers)
@@ -47,6 +55,11 @@ class RouteController:
     def _on_outcome(self, origin: Origin) -> None:
         if origin.kind == KIND:
             self.controller.enqueue(ObjectKey(origin.namespace, origin.name))
+
+    def _on_answer(self, _endpoint: Endpoint) -> None:
+        for key in sorted(self._asking):
+            self.controller.enqueue(key)
+        self._asking.clear()
 
     def _sharers(self, service: Object) -> list[ObjectKey]:
         """The address of all Ingresses of a tenant moved: every Route shows it."""
@@ -86,6 +99,9 @@ class RouteController:
 
     async def _show(self, route: Object, outcome: Outcome) -> Result:
         address = self._address(route, outcome)
+        if address and not _given(route) and not self.gate.passes(address, HTTP_PORT):
+            self._asking.add(ObjectKey.of(route))
+            return DONE  # the gate tells
         copy, applied, failed = await self._copy(route, outcome)
         wanted = self._status(route, outcome, address, applied)
         await status.write(self._client, resources.ROUTES, route, wanted)
@@ -95,8 +111,7 @@ class RouteController:
 
     def _address(self, route: Object, outcome: Outcome) -> list[Object]:
         """Return the addresses to show: none before every ready Envoy serves, then those of the shared Service."""
-        given = view.get(route, "status", "resources", "route", "status", "loadBalancer", "ingress", default=[])
-        if not outcome.accepted or not (given or outcome.programmed):
+        if not outcome.accepted or not (_given(route) or outcome.programmed):
             return []
         service = self._informers.services.store.get(view.namespace(route), names.INGRESS_SERVICE)
         found = view.objects(service or {}, "status", "loadBalancer", "ingress")
@@ -143,6 +158,11 @@ class RouteController:
                 view.objects(before, "conditions"), outcome.verdicts, outcome.generation, now
             ),
         }
+
+
+def _given(route: Object) -> bool:
+    """Whether the Route shows an address already; that one stays."""
+    return bool(view.get(route, "status", "resources", "route", "status", "loadBalancer", "ingress"))
 
 
 def _load_balancer(address: list[Object]) -> Object:
