@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest_asyncio
 from kubelb_common.kube import kubeconfig, resources
 from kubelb_common.kube.aio import AioClient
 from kubelb_common.kube.errors import NotFound
-from kubelb_e2e import config, product, provision
+from kubelb_e2e import artifacts, config, product, provision
 from kubelb_e2e.clusters.local import provider
 from kubelb_e2e.clusters.local.provider import LocalLab, Wish
 from kubelb_e2e.scenario import Environment, Tenant
@@ -49,7 +50,8 @@ FAILED = pytest.StashKey[bool]()
 
 
 def _say(text: str, seconds: float) -> None:
-    print(f"[{seconds:6.1f}s] {text}", flush=True)
+    sys.stdout.write(f"[{seconds:6.1f}s] {text}\n")
+    sys.stdout.flush()
 
 
 @pytest.fixture(scope="session")
@@ -97,10 +99,8 @@ async def env(
     yield environment
     if request.node.stash.get(FAILED, False):
         folder = ARTIFACTS / request.node.name
-        from kubelb_e2e import artifacts
-
         await asyncio.to_thread(artifacts.dump, lab, folder)
-        print(f"dump: {folder}")
+        sys.stdout.write(f"dump: {folder}\n")
     for tenant in tenants:
         await tenant.client.delete(resources.NAMESPACES, head)
 

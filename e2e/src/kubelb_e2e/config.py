@@ -21,4 +21,6 @@ def intervals(path: Path = CONFIG) -> Intervals:
         found = yaml.safe_load(path.read_text())["intervals"]
         return {name: (float(longest), float(period)) for name, (longest, period) in found.items()}
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise ConfigurationError(f"{path}: expected intervals: {{name: [longest, period]}} in seconds: {error}") from error
+        raise ConfigurationError(
+            f"{path}: expected intervals: {{name: [longest, period]}} in seconds: {error}"
+        ) from error

@@ -23,7 +23,6 @@ from kubelb_common.objects import conditions, view
 from kubelb_common.runtime.clock import SystemClock
 from kubelb_common.runtime.informer import Informer
 from kubelb_common.telemetry import logs
-
 from kubelb_e2e import product, provision
 from kubelb_e2e.clusters.local import provider
 from kubelb_e2e.clusters.local.provider import LocalLab, Wish
@@ -38,7 +37,7 @@ TCP_PORT = 9000
 _LIMIT = 60.0
 
 
-class DemoFailed(Exception):
+class DemoError(Exception):
     """A step did not come; the text says which."""
 
 
@@ -85,7 +84,7 @@ class Steps:
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
-            raise DemoFailed(f"after {_LIMIT:.0f} s still missing: {', '.join(missing)}") from None
+            raise DemoError(f"after {_LIMIT:.0f} s still missing: {', '.join(missing)}") from None
         return {step: self._seen[step] for step in steps}
 
     async def close(self) -> None:
@@ -213,7 +212,7 @@ async def _from_here(address: str) -> None:
         host, _, port = address.rpartition(":")
         answer = await here.get(host, HOST, port=int(port))
     if answer.status != 200:
-        raise DemoFailed(f"the host got {answer.status} {answer.error} from {address}")
+        raise DemoError(f"the host got {answer.status} {answer.error} from {address}")
     click.echo(f"  -> {answer.status}: {answer.body.splitlines()[0]}")
 
 
@@ -222,7 +221,7 @@ async def _application(tenant: Tenant) -> None:
         await tenant.client.create(resources.NAMESPACES, {"metadata": {"name": NAMESPACE}})
         await tenant.app("echo", replicas=2)
     except AlreadyExists as error:
-        raise DemoFailed(f"the lab {LAB!r} has a demo in it; end it: kubelb-e2e down --name {LAB}") from error
+        raise DemoError(f"the lab {LAB!r} has a demo in it; end it: kubelb-e2e down --name {LAB}") from error
     while True:
         deployment = await tenant.get(resources.DEPLOYMENTS, "echo")
         if view.get(deployment, "status", "readyReplicas") == 2:
@@ -253,7 +252,7 @@ def main(*, keep: bool) -> None:
         lab = LocalLab.up(LAB, Wish(tenants=2, nodes=2), binaries=provision.binaries, say=_say)
         product.deploy(lab, (), say=_say)
         asyncio.run(tell(lab))
-    except (LabError, DemoFailed, KubeError) as error:
+    except (LabError, DemoError, KubeError) as error:
         click.echo(f"\nerror: {error}", err=True)
         click.echo(f"the lab is still there: kubelb-e2e dump DIR --name {LAB}; kubelb-e2e down --name {LAB}", err=True)
         sys.exit(1)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from kubelb_e2e.config import Intervals
 
 T = TypeVar("T")
-
-
-class NotYet(AssertionError):
-    """A condition does not hold; the text is the difference that is reported if it never does."""
 
 
 class Waiter:
@@ -23,7 +18,7 @@ class Waiter:
     def __init__(self, intervals: Intervals) -> None:
         self._intervals = intervals
 
-    async def eventually(self, name: str, check: Callable[[], T | Awaitable[T]]) -> T:
+    async def eventually(self, name: str, check: Callable[[], Awaitable[T]]) -> T:
         """Call `check` until it raises no AssertionError; return what it returned.
 
         Args:
@@ -37,23 +32,19 @@ class Waiter:
         started = time.monotonic()
         while True:
             try:
-                return await _value(check())
+                return await check()
             except AssertionError as error:
                 waited = time.monotonic() - started
                 if waited >= limit:
                     raise AssertionError(f"still after {waited:.1f} s ({name}): {error}") from error
             await asyncio.sleep(period)
 
-    async def consistently(self, name: str, check: Callable[[], T | Awaitable[T]]) -> None:
+    async def consistently(self, name: str, check: Callable[[], Awaitable[object] | None]) -> None:
         """Call `check` for a whole interval; it must never raise."""
         limit, period = self._intervals[name]
         started = time.monotonic()
         while time.monotonic() - started < limit:
-            await _value(check())
+            found = check()
+            if found is not None:
+                await found
             await asyncio.sleep(period)
-
-
-async def _value(found: T | Awaitable[T]) -> T:
-    if inspect.isawaitable(found):
-        return await found
-    return found

@@ -20,7 +20,7 @@ LABEL_ORIGIN_NAME = f"{GROUP}/origin-name"
 LABEL_ORIGIN_KIND = f"{GROUP}/origin-resource-kind"
 LABEL_MANAGED_BY = f"{GROUP}/managed-by"
 MANAGED_BY = "kubelb"
-#: UID of `kube-system` in the tenant cluster that an object was exported from (ruling 21): only that cluster deletes it.
+#: UID of `kube-system` in the cluster that an object was exported from (ruling 21): only that one deletes it.
 LABEL_ORIGIN_CLUSTER = f"{GROUP}/origin-cluster"
 LABEL_TENANT = f"{GROUP}/tenant"
 LABEL_LB_NAME = f"{GROUP}/lb-name"
@@ -37,7 +37,7 @@ LABEL_APP_MANAGED_BY = "app.kubernetes.io/managed-by"
 ANNOTATION_STATUS = f"{GROUP}/status"
 #: Full name where a label had to be shortened (ruling 25).
 ANNOTATION_ORIGIN_NAME = f"{GROUP}/origin-full-name"
-#: Keys of the annotations that we set on an object, so that one which is no longer wanted can be told from a foreign one.
+#: Keys of the annotations that we set on an object: one no longer wanted can be told from a foreign one.
 ANNOTATION_OWNED = f"{GROUP}/owned-annotations"
 #: Digest of the spec that we wanted, where the API server fills in defaults (workloads).
 ANNOTATION_WANTED_SPEC = f"{GROUP}/wanted-spec"
@@ -61,11 +61,11 @@ ADDRESSES_NAME = "default"
 TENANT_STATE_NAME = "default"
 TENANT_NAMESPACE_PREFIX = "tenant-"
 CCM_ACCOUNT = "kubelb-ccm"
-CCM_TOKEN_SECRET = "kubelb-ccm"
-CCM_KUBECONFIG_SECRET = "kubelb-ccm-kubeconfig"
+CCM_TOKEN_SECRET = "kubelb-ccm"  # noqa: S105 - the name of an object
+CCM_KUBECONFIG_SECRET = "kubelb-ccm-kubeconfig"  # noqa: S105 - the name of an object
 CCM_KUBECONFIG_KEY = "kubelb"
 #: Where the tenant's admin puts the kubeconfig in the tenant cluster.
-CCM_CLUSTER_SECRET = "kubelb-cluster"
+CCM_CLUSTER_SECRET = "kubelb-cluster"  # noqa: S105 - the name of an object
 XDS_SERVICE = "envoycp"
 XDS_PORT = 8001
 INGRESS_SERVICE = "envoy-ingress"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kubelb_common import names
@@ -46,9 +46,9 @@ class Options:
 
     kubeconfig: str | None = None
     namespace: str = names.MANAGER_NAMESPACE
-    xds: Bind = Bind("", names.XDS_PORT)
-    health: Bind = Bind("", 8081)
-    metrics: Bind = Bind("", 9443)
+    xds: Bind = field(default=Bind("", names.XDS_PORT))
+    health: Bind = field(default=Bind("", 8081))
+    metrics: Bind = field(default=Bind("", 9443))
     envoy_image: str = "kubelb/envoy:1.40.0"
     xds_host: str = f"{names.XDS_SERVICE}.{names.MANAGER_NAMESPACE}.svc"
     xds_port: int = names.XDS_PORT

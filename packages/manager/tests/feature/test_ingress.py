@@ -9,7 +9,6 @@ from kubelb_manager.ir.model import Endpoint
 from kubelb_manager.xds.resources import CLUSTER
 
 
-
 async def test_route_is_served_and_said(world: World) -> None:
     await world.onboard()
     await world.route("r1", "a.example.com", {"echo": 30001})

@@ -8,7 +8,7 @@ import copy
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import grpc.aio
@@ -36,7 +36,7 @@ async def until(condition: Callable[[], object], what: str, seconds: float = SEC
     """Wait for a named condition."""
     try:
         async with asyncio.timeout(seconds):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - the condition is outside this loop's reach
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"never: {what}") from None
@@ -64,7 +64,7 @@ class FakeEnvoy:
         self.faults: list[str] = []
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> FakeEnvoy:
+    async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run())
         return self
 
@@ -290,7 +290,7 @@ async def running(kube: FakeKube, world: World | None = None) -> AsyncIterator[W
     await identity.load()
     options = Options(xds=Bind("127.0.0.1", 0))
     holder: list[World] = [] if world is None else [world]
-    manager = Manager(kube, options, identity, clock, connect=lambda endpoint: holder[0].connects(endpoint))
+    manager = Manager(kube, options, identity, clock, connect=lambda endpoint: holder[0].connects(endpoint))  # noqa: PLW0108 - made below
     if world is None:
         world = World(kube, manager)
         holder.append(world)

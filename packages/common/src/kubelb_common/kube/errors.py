@@ -1,18 +1,18 @@
 """What can go wrong when talking to an API server, split by what the caller does about it.
 
-    KubeError
-    ├── Unreachable          no answer: wait and try again
-    ├── ConfigError          kubeconfig or credentials are unusable: a person must act
-    └── ApiError             the server answered with a Status
-        ├── Unauthorized     401: the credential is not accepted
-        ├── Forbidden        403: RBAC, quota or admission said no
-        ├── NotFound         404
-        ├── AlreadyExists    409, reason AlreadyExists
-        ├── Conflict         409: somebody wrote in between; read again
-        ├── Gone             410: the resourceVersion is too old; list again
-        ├── Invalid          422: validation refused the object
-        ├── TooManyRequests  429: slow down; `retry_after` says how long
-        └── ServerError      5xx: wait and try again
+KubeError
+├── Unreachable          no answer: wait and try again
+├── ConfigError          kubeconfig or credentials are unusable: a person must act
+└── ApiError             the server answered with a Status
+    ├── Unauthorized     401: the credential is not accepted
+    ├── Forbidden        403: RBAC, quota or admission said no
+    ├── NotFound         404
+    ├── AlreadyExists    409, reason AlreadyExists
+    ├── Conflict         409: somebody wrote in between; read again
+    ├── Gone             410: the resourceVersion is too old; list again
+    ├── Invalid          422: validation refused the object
+    ├── TooManyRequests  429: slow down; `retry_after` says how long
+    └── ServerError      5xx: wait and try again
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class KubeError(Exception):
     """Root of everything that the door to a cluster raises."""
 
 
-class Unreachable(KubeError):
+class Unreachable(KubeError):  # noqa: N818 - the name of the HTTP status
     """No answer came: connection refused, cut, or timed out."""
 
 
@@ -48,19 +48,19 @@ class ApiError(KubeError):
         self.retry_after = retry_after
 
 
-class Unauthorized(ApiError):
+class Unauthorized(ApiError):  # noqa: N818 - the name of the HTTP status
     """401: the credential is not accepted."""
 
 
-class Forbidden(ApiError):
+class Forbidden(ApiError):  # noqa: N818 - the name of the HTTP status
     """403: RBAC, a quota or an admission plug-in said no."""
 
 
-class NotFound(ApiError):
+class NotFound(ApiError):  # noqa: N818 - the name of the HTTP status
     """404: no such object, or no such kind."""
 
 
-class Conflict(ApiError):
+class Conflict(ApiError):  # noqa: N818 - the name of the HTTP status
     """409: the object changed since it was read, or a precondition failed."""
 
 
@@ -68,15 +68,15 @@ class AlreadyExists(Conflict):
     """409 with reason AlreadyExists: an object of this name is there."""
 
 
-class Gone(ApiError):
+class Gone(ApiError):  # noqa: N818 - the name of the HTTP status
     """410: the resourceVersion is too old; list again."""
 
 
-class Invalid(ApiError):
+class Invalid(ApiError):  # noqa: N818 - the name of the HTTP status
     """422: validation refused the object."""
 
 
-class TooManyRequests(ApiError):
+class TooManyRequests(ApiError):  # noqa: N818 - the name of the HTTP status
     """429: slow down."""
 
 

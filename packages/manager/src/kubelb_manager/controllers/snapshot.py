@@ -151,7 +151,7 @@ class SnapshotController:
         )
         wake_at, shadowed = self._roll_out(state, bundle, wanted, trusted)
         waits = self._tell(state, bundle, translated, shadowed)
-        return self._again(state, wake_at, waits)
+        return self._again(state, wake_at, waits=waits)
 
     def _translate(self, state: _State, bundle: Bundle) -> Iterator[tuple[Origin, tuple[Object, Translated]]]:
         for route in bundle.routes:
@@ -343,7 +343,7 @@ class SnapshotController:
         own -= {name for other, kept in state.kept.items() if other != origin for name in _cluster_names(kept.result)}
         return not any(stream.may_have_cluster(name) for stream in streams for name in own)
 
-    def _again(self, state: _State, wake_at: float | None, waits: bool) -> Result:
+    def _again(self, state: _State, wake_at: float | None, *, waits: bool) -> Result:
         """Say when the next pass is due if nothing happens before."""
         if wake_at is not None:
             later = max(wake_at - self._clock.monotonic(), 0.0)

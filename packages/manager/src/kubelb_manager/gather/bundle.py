@@ -115,9 +115,11 @@ def _hub_ranges(objects: list[Object]) -> list[str]:
     """Return the management cluster's own nodes, pod and service ranges (ruling 4)."""
     ranges: list[str] = []
     for obj in objects:
-        for address in view.objects(obj, "status", "addresses"):
-            if view.text(address, "type") in ("InternalIP", "ExternalIP"):
-                ranges.append(view.text(address, "address"))
+        ranges += [
+            view.text(address, "address")
+            for address in view.objects(obj, "status", "addresses")
+            if view.text(address, "type") in ("InternalIP", "ExternalIP")
+        ]
         for path in (("spec", "podCIDRs"), ("spec", "cidrs")):
             found = view.get(obj, *path, default=[])
             ranges += [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
