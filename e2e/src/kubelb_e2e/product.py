@@ -139,7 +139,9 @@ def _config() -> Object:
         "apiVersion": names.API_VERSION,
         "kind": "Config",
         "metadata": {"name": names.CONFIG_NAME, "namespace": names.MANAGER_NAMESPACE},
-        "spec": {},
+        # Two Envoys, one for each node of a default lab, each on its own: what all must acknowledge is
+        # then more than one, and a node's loss leaves one.
+        "spec": {"envoyProxy": {"replicas": 2, "singlePodPerNode": True}},
     }
 
 

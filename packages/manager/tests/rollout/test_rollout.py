@@ -82,7 +82,8 @@ class World:
     def settle(self, **kwargs) -> None:
         for _ in range(10):
             step = self.rollout.step(self.wanted, self, self.now, **kwargs)
-            content = (step.parts, step.clusters, step.opening)
+            parts = tuple(sorted(step.parts, key=lambda part: part.origin))
+            content = (parts, step.clusters, step.opening)
             same = content == self.live
             self.live = content
             self.generation += 0 if same else 1

@@ -24,6 +24,7 @@ from kubelb_manager.settings.merged import envoy, merged
 
 #: Certificates are looked at this often; they are renewed at two thirds of their life.
 _CERTIFICATE_PERIOD = 12 * 3600.0
+_CERTIFICATE_REST = 60.0
 
 
 class EnvoyFleetController:
@@ -46,6 +47,9 @@ class EnvoyFleetController:
         self._namespace = namespace
         self._image = image
         self._bootstrap = render(bootstrap)
+        self._clock = clock
+        #: When a fleet's certificate was last looked at; Routes come far more often than it changes.
+        self._looked_at: dict[str, float] = {}
         self.controller = Controller("envoy-fleet", self.reconcile, workers=2, clock=clock)
         for informer in (informers.routes, informers.load_balancers):
             self.controller.watch(informer, _namespace_key, when=_comes_or_goes)
@@ -72,6 +76,7 @@ class EnvoyFleetController:
             live_routes = []
         await self._shared_address(tenant, namespace, wanted=bool(live_routes))
         if not routes and not load_balancers:
+            self._looked_at.pop(namespace, None)
             await self._remove(namespace)
             return DONE
         await self._ensure(tenant, namespace)
@@ -90,7 +95,10 @@ class EnvoyFleetController:
     async def _ensure(self, tenant: Object, namespace: str) -> None:
         config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
         settings = envoy(config, tenant)
-        await self._identity.ensure_client(tenant, namespace, names.SHARED_FLEET)
+        now = self._clock.monotonic()
+        if now - self._looked_at.get(namespace, -_CERTIFICATE_REST) >= _CERTIFICATE_REST:
+            await self._identity.ensure_client(tenant, namespace, names.SHARED_FLEET)
+            self._looked_at[namespace] = now
         goal = desired.workload(
             tenant,
             namespace,

@@ -20,7 +20,7 @@ from kubelb_manager.controllers import apply, status
 from kubelb_manager.controllers.address_gate import AddressGate
 from kubelb_manager.controllers.board import Board, Outcome
 from kubelb_manager.desired import copies
-from kubelb_manager.gather.stores import Informers
+from kubelb_manager.gather.stores import BY_OWNER, Informers
 from kubelb_manager.ir.model import Endpoint, Origin
 from kubelb_manager.probes.nodeport import Connect, connects
 
@@ -134,10 +134,8 @@ class RouteController:
         return stored, _applied("True", "InstallationSuccessful", "Success"), False
 
     async def _remove_copies(self, route: Object, *, keep: Object | None) -> None:
-        for live in self._informers.ingresses.store.list(view.namespace(route)):
-            owner = view.controller(live)
-            mine = owner is not None and owner.get("uid") == view.uid(route)
-            if mine and (keep is None or view.name(live) != view.name(keep)):
+        for live in self._informers.ingresses.store.by_index(BY_OWNER, view.uid(route)):
+            if keep is None or view.name(live) != view.name(keep):
                 await apply.remove(self._client, resources.INGRESSES, live)
 
     def _status(self, route: Object, outcome: Outcome, address: list[Object], applied: Object | None) -> Object:

@@ -1,7 +1,8 @@
-"""One consistent reading of everything that decides about a tenant's fleet."""
+"""One reading of everything that decides about a tenant's fleet: what its objects share, and each object."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kubelb_common import names
@@ -9,102 +10,102 @@ from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
 from kubelb_manager.gather.resolver import Resolver
 from kubelb_manager.gather.stores import Informers, ready_pods
+from kubelb_manager.ir.model import Origin
+from kubelb_manager.ports.table import PortKey, from_status
 from kubelb_manager.settings.merged import merged
 from kubelb_manager.translate.addresses import address_policy
 from kubelb_manager.translate.context import Context, hostnames_of, nodes_from, resolved_from
 
 
 @dataclass(frozen=True, slots=True)
-class Bundle:
-    """What one fleet's snapshot is made from.
+class Frame:
+    """What all objects of one fleet share; the objects themselves come one by one (`Gatherer.live`).
 
     Attributes:
-        tenant: the Tenant; None if there is none for the namespace, then nothing is served.
-        config: the Config, None if absent.
-        context: what all translations of this tenant share.
-        routes: all Routes of the namespace, those being deleted too, sorted by name.
-        load_balancers: the same for LoadBalancers.
+        tenant: the Tenant; None if there is none for the namespace, then nothing is known of its rights.
+        context: what all translations of this tenant share; the same object while nothing in it changed.
         ready_pods: Envoys that Services send traffic to.
     """
 
     tenant: Object | None
-    config: Object | None
     context: Context
-    routes: tuple[Object, ...]
-    load_balancers: tuple[Object, ...]
     ready_pods: frozenset[str]
 
 
 @dataclass(slots=True)
 class Gatherer:
-    """Reads the stores. Contexts are kept while what they are made from is the same object."""
+    """Reads the stores. Contexts are kept while what they are made from is the same."""
 
     informers: Informers
     resolver: Resolver
     namespace: str
     _contexts: dict[str, tuple[tuple[object, ...], Context]] = field(default_factory=dict)
-    _hostnames: dict[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
 
-    def bundle(self, tenant_namespace: str, fleet: str = names.SHARED_FLEET) -> Bundle:
-        """Return the bundle of a fleet."""
-        stores = self.informers
-        tenant = stores.tenants.store.get(None, names.tenant_of_namespace(tenant_namespace))
-        config = stores.configs.store.get(self.namespace, names.CONFIG_NAME)
-        routes = tuple(stores.routes.store.list(tenant_namespace))
-        load_balancers = tuple(stores.load_balancers.store.list(tenant_namespace))
-        return Bundle(
+    def frame(self, tenant_namespace: str, hostnames: Iterable[str], fleet: str = names.SHARED_FLEET) -> Frame:
+        """Return what a fleet's objects share.
+
+        Args:
+            tenant_namespace: the tenant's namespace in the management cluster.
+            hostnames: names that its objects give as addresses.
+            fleet: the fleet's name.
+        """
+        tenant = self.informers.tenants.store.get(None, names.tenant_of_namespace(tenant_namespace))
+        label = names.fleet_label(tenant_namespace, fleet)
+        return Frame(
             tenant=tenant,
-            config=config,
-            context=self._context(tenant_namespace, fleet, tenant, config, (*routes, *load_balancers)),
-            routes=routes,
-            load_balancers=load_balancers,
-            ready_pods=ready_pods(stores.slices.store, tenant_namespace, names.fleet_label(tenant_namespace, fleet)),
+            context=self._context(tenant_namespace, fleet, tenant, hostnames),
+            ready_pods=ready_pods(self.informers.slices.store, tenant_namespace, label),
         )
 
-    def _context(
-        self,
-        tenant_namespace: str,
-        fleet: str,
-        tenant: Object | None,
-        config: Object | None,
-        sources: tuple[Object, ...],
-    ) -> Context:
+    def live(self, origin: Origin) -> Object | None:
+        """Return a LoadBalancer or Route as it is now."""
+        stores = {"Route": self.informers.routes, "LoadBalancer": self.informers.load_balancers}
+        return stores[origin.kind].store.get(origin.namespace, origin.name)
+
+    def origins(self, tenant_namespace: str) -> list[Origin]:
+        """Return all LoadBalancers and Routes of a namespace, those being deleted too."""
+        routes = self.informers.routes.store.list(tenant_namespace)
+        load_balancers = self.informers.load_balancers.store.list(tenant_namespace)
+        return [
+            *(Origin("Route", tenant_namespace, view.name(obj)) for obj in routes),
+            *(Origin("LoadBalancer", tenant_namespace, view.name(obj)) for obj in load_balancers),
+        ]
+
+    def ports(self, tenant_namespace: str) -> Mapping[PortKey, int]:
+        """Return the fleet's table of ports, as the status of its LoadBalancers holds it."""
+        return from_status(self.informers.load_balancers.store.list(tenant_namespace))
+
+    def _context(self, tenant_namespace: str, fleet: str, tenant: Object | None, hostnames: Iterable[str]) -> Context:
+        config = self.informers.configs.store.get(self.namespace, names.CONFIG_NAME)
         own = self.informers.addresses.store.list(tenant_namespace)
         others = [item for item in self.informers.addresses.store.list() if view.namespace(item) != tenant_namespace]
-        hostnames = {name for obj in (*own, *sources) for name in self._hostnames_of(obj)}
-        resolved = self.resolver.known(hostnames)
-        hub = [*self.informers.nodes.store.list(), *self.informers.service_cidrs.store.list()]
+        wanted = {*hostnames, *(name for obj in own for name in hostnames_of(obj))}
+        resolved = resolved_from(self.resolver.known(wanted))
+        hub = _hub_ranges([*self.informers.nodes.store.list(), *self.informers.service_cidrs.store.list()])
         made_from: tuple[object, ...] = (
             fleet,
-            view.resource_version(tenant or {}),
-            view.resource_version(config or {}),
-            tuple(view.resource_version(item) for item in own),
-            tuple((view.namespace(item), view.generation(item)) for item in others),
-            tuple(_hub_ranges(hub)),
-            resolved_from(resolved),
+            (view.uid(tenant or {}), view.generation(tenant or {})),
+            (view.uid(config or {}), view.generation(config or {})),
+            tuple((view.uid(item), view.generation(item)) for item in own),
+            tuple((view.uid(item), view.generation(item)) for item in others),
+            tuple(hub),
+            resolved,
         )
         before = self._contexts.get(tenant_namespace)
         if before is not None and before[0] == made_from:
             return before[1]
         settings = merged(config, tenant)
-        denied = [*_hub_ranges(hub), *_addresses(others), *_extra_denied(config), *_extra_denied(tenant)]
+        denied = [*hub, *_addresses(others), *_extra_denied(config), *_extra_denied(tenant)]
         context = Context(
             tenant_namespace=tenant_namespace,
             fleet=fleet,
             nodes=nodes_from(own),
             settings=settings,
             addresses=address_policy(denied=denied, granted=settings.endpoints_allowed),
-            resolved=resolved_from(resolved),
+            resolved=resolved,
         )
         self._contexts[tenant_namespace] = (made_from, context)
         return context
-
-    def _hostnames_of(self, obj: Object) -> tuple[str, ...]:
-        key, version = view.uid(obj), view.resource_version(obj)
-        before = self._hostnames.get(key)
-        if before is None or before[0] != version:
-            before = self._hostnames[key] = (version, hostnames_of(obj))
-        return before[1]
 
     def forget(self, tenant_namespace: str) -> None:
         """Drop what is kept for a tenant that is gone."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kubelb_common import names
 from kubelb_common.kube import resources
-from kubelb_common.kube.port import KubeClient, Resource
+from kubelb_common.kube.port import KubeClient, Object, Resource
 from kubelb_common.objects import view
 from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.informer import Informer
@@ -15,6 +15,8 @@ from kubelb_common.runtime.store import Store
 
 #: The management cluster's own service ranges; absent before Kubernetes 1.33.
 SERVICE_CIDRS = Resource("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)
+#: Index of copies by the UID of the object that owns them.
+BY_OWNER = "owner"
 _MANAGED = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
 
 
@@ -46,6 +48,8 @@ class Informers:
         ) -> Informer:
             return Informer(client, resource, namespace=within, label_selector=selector, clock=clock, optional=optional)
 
+        ingresses = follow(resources.INGRESSES, selector=_MANAGED)
+        ingresses.store.add_index(BY_OWNER, _owner_uid)
         return cls(
             configs=follow(resources.CONFIGS, within=namespace),
             tenants=follow(resources.TENANTS),
@@ -58,7 +62,7 @@ class Informers:
             slices=follow(resources.ENDPOINT_SLICES, selector=names.LABEL_FLEET),
             deployments=follow(resources.DEPLOYMENTS, selector=names.LABEL_FLEET),
             daemon_sets=follow(resources.DAEMON_SETS, selector=names.LABEL_FLEET),
-            ingresses=follow(resources.INGRESSES, selector=_MANAGED),
+            ingresses=ingresses,
             nodes=follow(resources.NODES),
             service_cidrs=follow(SERVICE_CIDRS, optional=True),
         )
@@ -83,6 +87,11 @@ class Informers:
         )
 
 
+def _owner_uid(obj: Object) -> list[str]:
+    owner = view.controller(obj)
+    return [view.text(owner, "uid")] if owner is not None else []
+
+
 def ready_pods(slices: Store, namespace: str, fleet_label: str) -> frozenset[str]:
     """Return the names of a fleet's ready pods, from its Services' EndpointSlices (ruling 12)."""
     ready: set[str] = set()
@@ -93,11 +102,3 @@ def ready_pods(slices: Store, namespace: str, fleet_label: str) -> frozenset[str
             if view.get(endpoint, "conditions", "ready") is True and view.text(endpoint, "targetRef", "kind") == "Pod":
                 ready.add(view.text(endpoint, "targetRef", "name"))
     return frozenset(ready)
-
-
-def tenant_namespaces(namespaces: Store) -> list[str]:
-    """Return the tenants' namespaces that exist."""
-    return [view.name(item) for item in namespaces.list()]
-
-
-__all__ = ["SERVICE_CIDRS", "Informers", "ready_pods", "tenant_namespaces"]

@@ -76,17 +76,15 @@ class Step:
     """What to publish now.
 
     Attributes:
-        parts: adopted parts, in a stable order: listeners and tables come from these.
+        parts: adopted parts, in no order that means anything: listeners and tables come from these.
         clusters: everything to publish, sorted by name; a superset of what `parts` use.
         opening: routes and listeners must not be published yet (only after a restart).
-        ask: clusters whose node ports are to be asked, and kept asked while they are silent.
         wake_at: time of the next step if nothing happens before, `now` for at once; None if nothing is pending.
     """
 
     parts: tuple[Part, ...]
     clusters: tuple[Cluster, ...]
     opening: bool
-    ask: tuple[Cluster, ...]
     wake_at: float | None
 
 
@@ -126,7 +124,6 @@ class Rollout:
     _leaving: dict[Origin, frozenset[str]] = field(default_factory=dict)
     _used: dict[Origin, frozenset[str]] = field(default_factory=dict)
     _fresh: set[Origin] = field(default_factory=set)
-    _last_parts: tuple[Part, ...] = ()
     _last_clusters: dict[str, Cluster] = field(default_factory=dict)
 
     # One step -----------------------------------------------------------------------------------
@@ -148,12 +145,10 @@ class Rollout:
         if self.opening and (not self._waiting or now - self._opened_at >= OPENING_BOUND):
             self.opening = False
         clusters = self._clusters_to_publish(view, now)
-        ask = self._to_ask(wanted)
-        parts = tuple(self._adopted[origin] for origin in sorted(self._adopted))
-        self._last_parts = parts
+        parts = tuple(self._adopted.values())
         self._last_clusters = clusters
         ordered = tuple(clusters[name] for name in sorted(clusters))
-        return Step(parts, ordered, self.opening, ask, self._wake_at(now))
+        return Step(parts, ordered, self.opening, self._wake_at(now))
 
     def published(self, generation: int, now: float) -> None:
         """Record that the last step's content is snapshot `generation` of the fleet."""
@@ -296,13 +291,6 @@ class Rollout:
             elif now >= retiring.drained_at:
                 del self._retiring[name]
 
-    def _to_ask(self, wanted: Mapping[Origin, Part]) -> tuple[Cluster, ...]:
-        names: dict[str, Cluster] = {}
-        for part in wanted.values():
-            for cluster in part.clusters:
-                names[cluster.name] = cluster
-        return tuple(names[name] for name in sorted(names))
-
     def _wake_at(self, now: float) -> float | None:
         if not self.opening and any(not retiring.unrouted for retiring in self._retiring.values()):
             return now  # publishing this step tells the generation to wait for
@@ -321,6 +309,11 @@ class Rollout:
         times += [since + REMOVAL_BOUND for _, since in self._gone_in.values()]
         later = [time for time in times if time > now]
         return min(later) if later else None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether an object waits to be adopted."""
+        return bool(self._waiting)
 
     @property
     def pending(self) -> bool:
