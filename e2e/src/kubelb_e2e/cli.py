@@ -6,6 +6,7 @@ wrong, where, and what to do.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from kubelb_e2e.clusters.local.state import LabError
 
 _P = ParamSpec("_P")
 _PARTS = ("ccm", "manager")
+_DURATION = re.compile(r"([0-9]+(\.[0-9]+)?(ms|s|m|h))+")
 DEFAULT_LAB = "default"
 
 
@@ -75,6 +77,12 @@ def _parts(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
     return parts
 
 
+def _duration(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _DURATION.fullmatch(value):
+        raise click.BadParameter(f"{value!r}: expected a duration such as 1s, 250ms or 0s")
+    return value
+
+
 @main.command()
 @_lab_option
 @click.option("--provider", "kind", type=click.Choice(["local"]), default="local", show_default=True)
@@ -89,6 +97,7 @@ def _parts(_: click.Context, __: click.Parameter, value: str | None) -> tuple[st
 )
 @click.option(
     "--kube-proxy-sync",
+    callback=_duration,
     metavar="DURATION",
     help="kube-proxy's least time between two syncs, e.g. 0s.  [default: 1s, as in real clusters]",
 )

@@ -262,15 +262,17 @@ def _project() -> Path | None:
 
 
 def _launch(lab: LabSpec, mode: system.Mode) -> None:
+    """Start the host's side as nobody's child, so that it outlives this command and leaves no zombie."""
+    host = [sys.executable, "-m", "kubelb_e2e.clusters.local.host", str(lab.directory), mode]
     with (lab.directory / "lab.log").open("ab") as log:
-        subprocess.Popen(
-            [sys.executable, "-m", "kubelb_e2e.clusters.local.host", str(lab.directory), mode],
+        subprocess.run(
+            ["setsid", "--fork", *host],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,
             cwd="/",
             env=system.environment(),
+            check=True,
         )
 
 
