@@ -47,8 +47,13 @@ async def test_idle_means_no_write(world: World) -> None:
         await world.ready_pods("envoy-0")
         await world.address("envoy-ingress", "198.51.100.1")
         await until(lambda: world.condition(resources.ROUTES, "r1", "Programmed").get("status") == "True", "programmed")
-        for controller in (world.manager.snapshot.controller,):
-            await controller.idle()
+
+        def copied() -> bool:
+            copies = world.kube.objects(resources.INGRESSES)
+            return bool(copies and copies[0].get("status", {}).get("loadBalancer", {}).get("ingress"))
+
+        await until(copied, "the copy's status, the last of the writes")
+        await world.manager.snapshot.controller.idle()
         world.kube.forget_requests()
         world.kube.break_watches()
         world.manager.snapshot.everybody_again()
