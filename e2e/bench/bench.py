@@ -74,7 +74,7 @@ async def one_after_another(
 ) -> Cell:
     """Add `count` Ingresses; each is applied when the one before answers."""
     cell = Cell(name)
-    tag = name.split()[0].lower() + str(time.monotonic_ns() % 10**9)
+    tag = name.split(maxsplit=1)[0].lower() + str(time.monotonic_ns() % 10**9)
     for number in range(count):
         host = f"h{number}.{tag}.example.com"
         service = "echo"
