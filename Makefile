@@ -33,7 +33,7 @@ demo: setup ## one management cluster, two tenants, an Ingress and a LoadBalance
 	@$(BIN)/python -m kubelb_e2e.demo $(if $(KEEP),--keep)
 
 test: venv envoy control-plane ## unit, golden, property, feature, real Envoy, real API server
-	@$(BIN)/pytest -q $(PYTEST_ARGS)
+	@$(BIN)/pytest -q -n 2 $(PYTEST_ARGS)
 
 e2e: setup ## the scenarios on the local testbed
 	@$(BIN)/pytest -q e2e/tests $(PYTEST_ARGS)
