@@ -47,6 +47,9 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         print(f"{sys.argv[1]}: '{' '.join(map(str, error.cmd[:4]))} ...' failed, see above", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"{sys.argv[1]}: {error}; KUBELB_CACHE chooses another folder for what is built", file=sys.stderr)
+        return 1
     return 0
 
 

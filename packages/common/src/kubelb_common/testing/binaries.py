@@ -45,10 +45,11 @@ def require(programs: Iterable[str] = PROGRAMS) -> Path:
 
 def cache_folder() -> Path:
     """Return the folder that programs of our versions are built into; it may not exist yet."""
-    if given := os.environ.get("KUBELB_CACHE"):
-        return Path(given) / _FOLDER
+    if given := _chosen_cache():
+        return given / _FOLDER
     home = Path.home() / ".cache" / "kubelb-testbed"
-    parent = next(folder for folder in (home, *home.parents) if folder.exists())
+    # Not Path.exists: it raises where another user's home may not even be looked into.
+    parent = next(folder for folder in (home, *home.parents) if os.path.exists(folder))  # noqa: PTH110
     if not os.access(parent, os.W_OK) and (tree := _work_tree()):
         return tree / ".tools" / _FOLDER
     return home / _FOLDER
@@ -57,12 +58,17 @@ def cache_folder() -> Path:
 def _candidates() -> Iterator[Path]:
     if (assets := os.environ.get("KUBEBUILDER_ASSETS")) and _is_our_version(Path(assets)):
         yield Path(assets)
-    if given := os.environ.get("KUBELB_CACHE"):
-        yield Path(given) / _FOLDER
-        yield Path(given)
+    if given := _chosen_cache():
+        yield given / _FOLDER
+        yield given
     yield Path.home() / ".cache" / "kubelb-testbed" / _FOLDER
     if tree := _work_tree():
         yield tree / ".tools" / _FOLDER
+
+
+def _chosen_cache() -> Path | None:
+    given = os.environ.get("KUBELB_CACHE")
+    return Path(given).expanduser().absolute() if given else None
 
 
 def _is_our_version(folder: Path) -> bool:
