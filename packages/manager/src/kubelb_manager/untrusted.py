@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_OBJECT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
 _PORT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,13}[a-z0-9])?")
 _UNCLEAN = re.compile(r"[^A-Za-z0-9._*/:%@=+~ -]")
 _EMPTY: Mapping[str, Any] = {}
@@ -66,6 +67,11 @@ def is_label(text: str) -> bool:
 def is_subdomain(text: str) -> bool:
     """Whether `text` is a DNS-1123 subdomain: labels with dots between, at most 253 characters."""
     return len(text) <= 253 and all(is_label(label) for label in text.split("."))
+
+
+def is_object_name(text: str) -> bool:
+    """Whether `text` may name an object: as a subdomain, but its parts may be longer than a label of DNS."""
+    return len(text) <= 253 and _OBJECT_NAME.fullmatch(text) is not None
 
 
 def is_port_name(text: str) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kubelb_common.kube.port import Object
+from kubelb_manager import untrusted
 from kubelb_manager.ir import checks
 from kubelb_manager.ir.model import ANY_HOST
 from kubelb_manager.ports import declared, table
@@ -187,3 +188,12 @@ def test_any_json_as_addresses(value: Any) -> None:
     for _, given_list in nodes_from([{"metadata": {"name": "default"}, "spec": {"addresses": value}}, value]):
         for ip in given_list.ips:
             ipaddress.ip_address(ip)
+
+
+def test_object_names_are_what_the_api_takes():
+    """A name's parts may be longer than a label of DNS; a host's may not."""
+    for name in ("n" * 253, "a" * 64 + ".b", "a.b-1.c"):
+        assert untrusted.is_object_name(name), name
+    for name in ("", "n" * 254, "a..b", "a.", ".a", "-a", "a-", "A", "a/b", "a\n", "\u0131"):
+        assert not untrusted.is_object_name(name), name
+    assert not untrusted.is_subdomain("a" * 64 + ".b")

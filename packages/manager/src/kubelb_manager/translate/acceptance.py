@@ -64,7 +64,7 @@ def _disabled(_resource: Any, settings: Settings) -> Problem | None:
 
 def _metadata(resource: Any, _settings: Settings) -> Problem | None:
     name, namespace = untrusted.at(resource, "metadata", "name"), untrusted.at(resource, "metadata", "namespace")
-    if not untrusted.is_subdomain(untrusted.string(name)):
+    if not untrusted.is_object_name(untrusted.string(name)):
         return Problem(Reason.INVALID_METADATA, "metadata.name of the embedded object is not a valid name.")
     if not untrusted.is_label(untrusted.string(namespace)):
         return Problem(Reason.INVALID_METADATA, "metadata.namespace of the embedded object is not a valid namespace.")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from kubelb_manager.ir.model import Action, Cluster, Endpoint, Fleet, HttpListener, RouteTable, TcpListener
+from kubelb_manager.ir.model import ANY_HOST, Cluster, Endpoint, Fleet, HttpListener, RouteTable, TcpListener
 from kubelb_manager.xds import clusters, endpoints, listeners, routes
 from kubelb_manager.xds.check import check
 from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, ResourceTable, resource
@@ -46,7 +46,7 @@ class _FleetMemory:
     clusters: _Memo[tuple[Any, ...], Resource] = field(default_factory=_Memo)
     endpoints: _Memo[tuple[Endpoint, ...], Resource] = field(default_factory=_Memo)
     listeners: _Memo[tuple[Any, ...], Resource] = field(default_factory=_Memo)
-    hosts: _Memo[tuple[RouteTable, Action], bytes] = field(default_factory=_Memo)
+    hosts: _Memo[tuple[RouteTable, RouteTable | None], bytes] = field(default_factory=_Memo)
     routes: _Memo[tuple[bytes, ...], Resource] = field(default_factory=_Memo)
     table: dict[str, Mapping[str, Resource]] = field(default_factory=dict)
 
@@ -111,9 +111,11 @@ def _assignment(memory: _FleetMemory, of: Cluster) -> Resource:
 
 
 def _routes(memory: _FleetMemory, listener: HttpListener) -> Resource:
-    unknown = listener.unknown_host
-    parts = [_host(memory, listener.name, each, unknown) for each in sorted(listener.tables, key=lambda t: t.host)]
-    parts.append(routes.unknown_host(unknown))
+    named = sorted((each for each in listener.tables if each.host != ANY_HOST), key=lambda t: t.host)
+    elsewhere = next((each for each in listener.tables if each.host == ANY_HOST), None)
+    unknown = elsewhere if elsewhere is not None else RouteTable(ANY_HOST, (), listener.unknown_host)
+    # Envoy permits one virtual host for every other host, so a table of rules without a host takes its place.
+    parts = [_host(memory, listener.name, each, unknown) for each in (*named, unknown)]
 
     def join() -> Resource:
         return resource(listener.name, routes.route_configuration(listener.name, parts))
@@ -122,6 +124,6 @@ def _routes(memory: _FleetMemory, listener: HttpListener) -> Resource:
     return memory.routes.get(listener.name, tuple(parts), join)
 
 
-def _host(memory: _FleetMemory, listener: str, table: RouteTable, unknown: Action) -> bytes:
-    key = (table, unknown)
+def _host(memory: _FleetMemory, listener: str, table: RouteTable, unknown: RouteTable) -> bytes:
+    key = (table, unknown if routes.is_wildcard(table.host) else None)
     return memory.hosts.get(f"{listener}\0{table.host}", key, lambda: routes.virtual_host(table, unknown))

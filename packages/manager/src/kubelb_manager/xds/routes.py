@@ -10,7 +10,7 @@ the one label, and what has more labels falls to the unknown host.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kubelb_manager.ir.model import ANY_HOST, Action, Forward, Host, PathKind, PathMatch, Respond, RouteTable
@@ -30,23 +30,32 @@ _MISS = "miss"
 _UNKNOWN_HOST = "unknown-host"
 
 
-def virtual_host(table: RouteTable, unknown_host: Action) -> bytes:
-    """Return the serialised virtual host of one host's table."""
+def virtual_host(table: RouteTable, unknown: RouteTable) -> bytes:
+    """Return the serialised virtual host of one host's table.
+
+    Args:
+        table: the host's rules; for `ANY_HOST`, those of every host without a table.
+        unknown: the table of `ANY_HOST`, to which a wildcard host leaves hosts of more than one label.
+    """
     one_label = _one_label(table.host)
     message = pb.VirtualHost(name=table.host, domains=[table.host], retry_policy=_retry_policy())
-    for rule in table.rules:
-        name = f"{rule.origin.kind}/{rule.origin.namespace}/{rule.origin.name}"
-        message.routes.append(_route(name, _match(rule.match, one_label), rule.action))
-    message.routes.append(_route(_MISS, _match(_ALL, one_label), table.miss))
+    message.routes.extend(_routes(table, one_label))
     if one_label is not None:
-        message.routes.append(_route(_UNKNOWN_HOST, _match(_ALL, None), unknown_host))
+        message.routes.extend(_routes(unknown, None))
     data: bytes = message.SerializeToString(deterministic=True)
     return data
 
 
-def unknown_host(action: Action) -> bytes:
-    """Return the serialised virtual host for every host without a table."""
-    return _bare_host(ANY_HOST, action)
+def is_wildcard(host: Host) -> bool:
+    """Whether the host stands for one label before a suffix; `ANY_HOST` does not."""
+    return host.startswith("*.")
+
+
+def _routes(table: RouteTable, authority: Any | None) -> Iterator[Any]:
+    for rule in table.rules:
+        name = f"{rule.origin.kind}/{rule.origin.namespace}/{rule.origin.name}"
+        yield _route(name, _match(rule.match, authority), rule.action)
+    yield _route(_UNKNOWN_HOST if table.host == ANY_HOST else _MISS, _match(_ALL, authority), table.miss)
 
 
 def route_configuration(name: str, virtual_hosts: Iterable[bytes]) -> bytes:
@@ -56,17 +65,6 @@ def route_configuration(name: str, virtual_hosts: Iterable[bytes]) -> bytes:
 
 
 _ALL = PathMatch(PathKind.PREFIX, "/")
-
-
-def _bare_host(host: str, action: Action) -> bytes:
-    message = pb.VirtualHost(
-        name=host,
-        domains=[host],
-        retry_policy=_retry_policy(),
-        routes=[_route(_UNKNOWN_HOST, _match(_ALL, None), action)],
-    )
-    data: bytes = message.SerializeToString(deterministic=True)
-    return data
 
 
 def _route(name: str, match: Any, action: Action) -> Any:
@@ -87,7 +85,7 @@ def _match(path: PathMatch, authority: Any | None) -> Any:
 
 def _one_label(host: Host) -> Any | None:
     """Return the condition that `*` of a wildcard host stands for exactly one label; None for other hosts."""
-    if not host.startswith("*."):
+    if not is_wildcard(host):
         return None
     pattern = r"(?i)[^.:]+" + re.escape(host[1:]) + r"(:[0-9]*)?"
     return pb.HeaderMatcher(name=":authority", string_match=pb.StringMatcher(safe_regex=pb.RegexMatcher(regex=pattern)))
