@@ -28,6 +28,9 @@ async def test_removal_drains_and_leaves_nothing(world: World) -> None:
     await world.onboard()
     await world.route("r1", "a.example.com", {"echo": 30001})
     await world.load_balancer("lb1", 80, 30100)
+    theirs = {"metadata": {"finalizers": ["kubelb.k8c.io/cleanup", "tenant.example.com/never"]}}
+    for resource, name in ((resources.ROUTES, "r1"), (resources.LOAD_BALANCERS, "lb1")):
+        await world.kube.patch(resource, name, theirs, "tenant-a")
     await world.certificate()
     async with world.envoy() as envoy:
         await world.ready_pods("envoy-0")

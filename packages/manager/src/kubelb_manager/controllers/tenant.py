@@ -29,6 +29,8 @@ from kubelb_manager.settings.merged import merged
 _POLL = 0.2
 _EDITION = "CE"
 _OWN_KINDS = (resources.ROUTES, resources.LOAD_BALANCERS, resources.SYNC_SECRETS, resources.ADDRESSES)
+#: Those that a controller of ours holds until no Envoy uses them.
+_DRAINED = (resources.ROUTES, resources.LOAD_BALANCERS)
 
 
 def version() -> Object:
@@ -168,9 +170,9 @@ class TenantController:
             left = left or bool(found)
             asked = [self._delete(resource, obj) for obj in found if not view.deleting(obj)]
             await asyncio.gather(*asked)
-            if resource in (resources.SYNC_SECRETS, resources.ADDRESSES):
-                # No controller of ours holds these; a tenant's finalizer must not stop the removal.
-                for obj in found:
+            for obj in found:
+                # A tenant's finalizer must not stop the removal; ours stays until no Envoy uses the object.
+                if resource not in _DRAINED or (view.deleting(obj) and not view.has_finalizer(obj, names.FINALIZER)):
                     await self._strip(resource, obj)
         return left
 
