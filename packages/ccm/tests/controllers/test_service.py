@@ -8,7 +8,7 @@ import pytest
 
 from kubelb_common import names
 from kubelb_common.kube import resources
-from kubelb_common.kube.errors import Forbidden
+from kubelb_common.kube.errors import Forbidden, Invalid
 from kubelb_common.testing import builders
 
 pytestmark = pytest.mark.looptime
@@ -157,3 +157,18 @@ async def test_objects_made_by_hand_are_left_alone(world):
     )
     await world.start()
     assert len(world.load_balancers()) == 1
+
+
+async def test_what_the_hub_refuses_is_told_and_asked_again_at_leisure(world):
+    """A protocol that no LoadBalancer knows, say SCTP: the tenant reads why, and the hub is left in peace."""
+    refusal = Invalid(422, "Invalid", "spec.ports[0].protocol: Unsupported value")
+    world.hub.fail_next("create", resources.LOAD_BALANCERS, refusal, times=3)
+    world.put_service(db())
+    await world.start()
+    said = json.loads(world.service("db")["metadata"]["annotations"][names.ANNOTATION_STATUS])
+    assert said["conditions"][0]["reason"] == "ExportRefused"
+    assert "Unsupported value" in said["conditions"][0]["message"]
+    assert world.load_balancers() == []
+    assert sum("loadbalancers" in each for each in await world.writes_within(59.0)) <= 1
+    await world.until(world.load_balancers, seconds=300.0)
+    await world.until(lambda: names.ANNOTATION_STATUS not in world.service("db")["metadata"].get("annotations", {}))

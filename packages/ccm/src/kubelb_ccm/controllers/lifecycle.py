@@ -32,7 +32,7 @@ from kubelb_ccm.export.problems import Problem, reported
 from kubelb_ccm.export.twins import is_twin
 from kubelb_ccm.sources.adapter import ServiceRef
 from kubelb_common import names
-from kubelb_common.kube.errors import NotFound
+from kubelb_common.kube.errors import Invalid, NotFound
 from kubelb_common.kube.port import KubeClient, Object, Resource
 from kubelb_common.objects import view
 from kubelb_common.runtime.controller import DONE, Again, Controller, Result
@@ -43,6 +43,7 @@ from kubelb_common.telemetry import logs
 _log = logs.get(__name__)
 _NAMED = "named services"
 _CACHE_LAGS_SECONDS = 1.0
+_REFUSED_SECONDS = 60.0
 _OUR_FINALIZERS = (names.FINALIZER, *names.LEGACY_FINALIZERS)
 _NO_ADDRESS: Object = {"loadBalancer": {}}
 
@@ -157,7 +158,14 @@ class Lifecycle:
         desired = self._kind.export(source, backends, self._home.destination)
         if desired is None:
             return self._exports.get(view.uid(source))
-        exported = await self._exports.apply(desired)
+        try:
+            exported = await self._exports.apply(desired)
+        except Invalid as error:
+            # Asked again at leisure: the object has to change, or the management cluster's CRDs.
+            text = f"the management cluster refused this object: {error.message}"
+            backends.problems.append(Problem("Accepted", "ExportRefused", text))
+            backends.again = _REFUSED_SECONDS
+            return self._exports.get(view.uid(source))
         if self._exports.is_foreign(exported):
             text = "another cluster exports an object of this UID with this tenant's credential"
             backends.problems.append(Problem("Accepted", "OwnedByAnotherCluster", text))
