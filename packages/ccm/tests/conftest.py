@@ -37,8 +37,11 @@ class Manager:
     verdicts: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
     async def run(self) -> None:
+        seen: object = None
         while True:
-            if not self.paused:
+            now = (self.hub.store.history.version, self.conditions, self.sticky, self.releases, dict(self.verdicts))
+            if not self.paused and now != seen:
+                seen = now
                 for resource in (resources.ROUTES, resources.LOAD_BALANCERS):
                     for obj in self.hub.objects(resource, TENANT_NS):
                         self._step(resource, obj)

@@ -58,6 +58,22 @@ def test_index_follows_changes_and_removals() -> None:
     assert store.by_index("app", "none") == []
 
 
+def test_an_index_tells_whether_and_one_by_one() -> None:
+    store = Store()
+    store.add_index("app", app_label)
+    assert not store.has("app", "web")
+    store.upsert(config_map("b", app="web"))
+    store.upsert(config_map("a", app="web"))
+    assert store.has("app", "web")
+    assert names(list(store.each("app", "web"))) == names(store.by_index("app", "web"))
+    store.remove(ObjectKey("a", "a"))
+    store.upsert(config_map("b", app="api"))
+    assert not store.has("app", "web")
+    assert list(store.each("app", "web")) == []
+    with pytest.raises(KeyError):
+        store.has("none", "web")
+
+
 def test_an_index_name_is_taken_once() -> None:
     store = Store()
     store.add_index("app", app_label)

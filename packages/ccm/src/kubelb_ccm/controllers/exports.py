@@ -15,7 +15,7 @@ from kubelb_common import names
 from kubelb_common.kube.errors import AlreadyExists, NotFound
 from kubelb_common.kube.port import KubeClient, Object
 from kubelb_common.objects import view
-from kubelb_common.runtime.informer import Informer
+from kubelb_common.runtime.informer import Change, Informer
 from kubelb_common.runtime.keys import ObjectKey
 from kubelb_common.telemetry import logs
 
@@ -60,6 +60,10 @@ class Exports:
     def of(self, key: ObjectKey) -> list[Object]:
         """Return the objects that say they come from the source `key`."""
         return self.informer.store.by_index(self._index, str(key))
+
+    def is_echo(self, change: Change) -> bool:
+        """Tell whether a change is only our own write coming back; see `Fresh.is_echo`."""
+        return self._fresh.is_echo(change)
 
     def is_foreign(self, exported: Object) -> bool:
         """Tell whether another cluster made this object."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from kubelb_ccm.export.meta import Destination
 from kubelb_common import names
 from kubelb_common.faults import Fault
+from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
-from kubelb_common.runtime.store import Store
+from kubelb_common.runtime.store import Change, Store
 
 IDENTITY_NAMESPACE = "kube-system"
 
@@ -41,4 +42,13 @@ class Home:
     def removed(self) -> bool:
         """Whether the manager has said that this tenant is being removed: nothing is exported or waited for then."""
         state = self._tenant_states.get(self.namespace, names.TENANT_STATE_NAME)
-        return state is not None and view.text(state, "status", "phase") == "Terminating"
+        return _terminating(state)
+
+
+def removal_changes(change: Change) -> bool:
+    """Let through a change of a TenantState that begins or ends a removal; it tells other things too."""
+    return _terminating(change.old) != _terminating(change.new)
+
+
+def _terminating(state: Object | None) -> bool:
+    return state is not None and view.text(state, "status", "phase") == "Terminating"

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from kubelb_ccm.controllers.exports import Exports
 from kubelb_ccm.controllers.fresh import Fresh
-from kubelb_ccm.controllers.home import Home
+from kubelb_ccm.controllers.home import Home, removal_changes
 from kubelb_ccm.controllers.reporter import Reporter
 from kubelb_ccm.controllers.twins import Backends, Twins
 from kubelb_ccm.export.meta import Destination
@@ -44,6 +44,7 @@ _log = logs.get(__name__)
 _NAMED = "named services"
 _CACHE_LAGS_SECONDS = 1.0
 _REFUSED_SECONDS = 60.0
+_WISHES = ("uid", "labels", "annotations", "deletionTimestamp")
 _OUR_FINALIZERS = (names.FINALIZER, *names.LEGACY_FINALIZERS)
 _NO_ADDRESS: Object = {"loadBalancer": {}}
 
@@ -112,19 +113,20 @@ class Lifecycle:
 
     def names_service(self, ref: ServiceRef) -> bool:
         """Tell whether a live object of ours names this Service."""
-        return bool(self._informer.store.by_index(_NAMED, str(ref)))
+        return self._informer.store.has(_NAMED, str(ref))
 
-    def named_by(self, source: Object) -> list[ObjectKey]:
-        """Return the Services that the object names, as keys of their twins' controller."""
-        return [ObjectKey(*ref) for ref in self._kind.services(source)]
+    def given_up(self, change: Change) -> set[str]:
+        """Return the Services (`<namespace>/<name>`) that an object of ours named and does not any more."""
+        old, new = (set(self._named(source)) if source is not None else set() for source in change)
+        return old - new
 
     def controller(self, name: str, services: Informer, tenant_states: Informer, *, workers: int) -> Controller:
         """Return the controller that runs this, watching everything that it depends on."""
         controller = Controller(name, self.reconcile, workers=workers)
-        controller.watch(self._informer)
-        controller.watch(self._exports.informer, self._exports.origin_keys)
+        controller.watch(self._informer, when=self._source_matters)
+        controller.watch(self._exports.informer, self._exports.origin_keys, when=self._export_matters)
         controller.watch(services, self._users, when=service_matters)
-        controller.watch(tenant_states, lambda _state: self._informer.store.keys())
+        controller.watch(tenant_states, lambda _state: self._informer.store.keys(), when=removal_changes)
         return controller
 
     async def reconcile(self, key: ObjectKey) -> Result:
@@ -257,6 +259,22 @@ class Lifecycle:
         gone = view.deleting(patched) and not view.finalizers(patched)
         return patched if gone else self._sources.note(patched)
 
+    def _source_matters(self, change: Change) -> bool:
+        """Leave out our own writes coming back, unless somebody else's change came with them."""
+        old, new = change
+        return old is None or new is None or not self._sources.is_echo(change) or not _same_wish(old, new)
+
+    def _export_matters(self, change: Change) -> bool:
+        """Leave out our own writes coming back, unless they come after their source went."""
+        old, new = change
+        if new is None or not self._exports.is_echo(change) or (old is not None and _said(old) != _said(new)):
+            return True
+        sources = (self._informer.store.get_key(key) for key in self._exports.origin_keys(new))
+        return not any(
+            source is not None and view.uid(source) == view.name(new) and not view.deleting(source)
+            for source in sources
+        )
+
     def _named(self, source: Object) -> list[str]:
         if view.deleting(source) or not self._kind.in_scope(source):
             return []
@@ -271,6 +289,17 @@ class Lifecycle:
         for original in sorted(originals):
             for source in self._informer.store.by_index(_NAMED, f"{namespace}/{original}"):
                 yield ObjectKey.of(source)
+
+
+def _same_wish(old: Object, new: Object) -> bool:
+    """Tell whether two states of a source ask for the same; the rest of them is what we write."""
+    first, second = old["metadata"], new["metadata"]
+    return old.get("spec") == new.get("spec") and all(first.get(part) == second.get(part) for part in _WISHES)
+
+
+def _said(exported: Object) -> tuple[Any, ...]:
+    """Return what others than us say of an export."""
+    return exported.get("status"), view.deleting(exported)
 
 
 def _is_held(source: Object) -> bool:

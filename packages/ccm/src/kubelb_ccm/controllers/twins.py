@@ -5,6 +5,8 @@ Who is asked, and in which order
 A twin is *wanted* while its Service exists without node ports of its own and a live object of ours names it; that
 is recomputed from the stores on every pass, never counted. A twin that is not wanted is *held* while any export in
 the management cluster asks for its node ports or lists its Service in status, because an Envoy may still use it.
+Nothing of this is asked when something is added: a twin is looked at when an object stops naming its Service, when an
+export needs less of it, and when the Service or the twin itself changes.
 An export that its manager has not looked at yet holds every unwanted twin, for a minute at most: managers of the
 original write no conditions, so that is all that can be known of them. Unwanted and not held: it is deleted.
 
@@ -21,7 +23,7 @@ One Service is worked on by one task at a time.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from weakref import WeakValueDictionary
@@ -112,9 +114,11 @@ class Twins:
         exports.informer.store.add_index(_USED, used_services)
         exports.informer.store.add_index(_UNSETTLED, lambda obj: () if is_settled(obj) else ("yes",))
 
-    async def ensure(self, refs: Iterable[ServiceRef]) -> Backends:
+    async def ensure(self, refs: Collection[ServiceRef]) -> Backends:
         """Return these Services with their twins, making or correcting twins where that is needed."""
         backends = Backends()
+        for ref in refs:
+            self._unwanted_since.pop(ref, None)
         await asyncio.gather(*(self._ensure(ref, backends) for ref in sorted(refs)))
         return backends
 
@@ -212,7 +216,7 @@ class Twins:
 
     def _exported_ports(self, ref: ServiceRef) -> NodePorts:
         for exports in self._exports:
-            for exported in exports.informer.store.by_index(_USED, str(ref)):
+            for exported in exports.informer.store.each(_USED, str(ref)):
                 if exports.is_ours(exported) and (ports := exported_node_ports(exported, str(ref))):
                     return ports
         return {}
@@ -248,7 +252,7 @@ class Twins:
         return any(
             needs_node_ports(exported, str(ref), twin)
             for exports in self._exports
-            for exported in exports.informer.store.by_index(_USED, str(ref))
+            for exported in exports.informer.store.each(_USED, str(ref))
             if not exports.is_foreign(exported)
         )
 
@@ -259,7 +263,7 @@ class Twins:
         return any(
             not exports.is_foreign(exported)
             for exports in self._exports
-            for exported in exports.informer.store.by_index(_UNSETTLED, "yes")
+            for exported in exports.informer.store.each(_UNSETTLED, "yes")
         )
 
     async def _let_go(self, twin: Object) -> None:

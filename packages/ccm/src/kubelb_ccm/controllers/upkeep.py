@@ -1,18 +1,23 @@
-"""The controller of NodePort twins: what can change whether one is needed, mapped to its Service."""
+"""The controller of NodePort twins: what can change whether one is needed, mapped to its Service.
+
+A Service is often shared by many objects. One that is added, or only changes otherwise, cannot make a twin needless,
+and making twins is the work of `Twins.ensure`: so sources and exports count here only where they give something up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from kubelb_ccm.controllers.home import removal_changes
 from kubelb_ccm.controllers.lifecycle import Lifecycle, service_matters
 from kubelb_ccm.controllers.twins import Twins
 from kubelb_ccm.export.twins import SLICE_SERVICE_LABEL, is_twin
-from kubelb_ccm.export.usage import used_services
+from kubelb_ccm.export.usage import given_up
 from kubelb_common import names
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
 from kubelb_common.runtime.controller import Controller
-from kubelb_common.runtime.informer import Informer
+from kubelb_common.runtime.informer import Change, Informer
 from kubelb_common.runtime.keys import ObjectKey
 
 
@@ -39,13 +44,25 @@ def twins_controller(
     """
     controller = Controller("twins", twins.reconcile, workers=workers)
     for informer, lifecycle in sources:
-        controller.watch(informer, lifecycle.named_by)
+        _on_given_up(controller, informer, lifecycle.given_up)
     controller.watch(services, original, when=service_matters)
     controller.watch(slices, lambda found: _service_of(found, services))
     for informer in exports:
-        controller.watch(informer, _used)
-    controller.watch(tenant_states, lambda _state: [key for twin in services.store.list() for key in _if_twin(twin)])
+        _on_given_up(controller, informer, _freed)
+    controller.watch(
+        tenant_states,
+        lambda _state: [key for twin in services.store.list() for key in _if_twin(twin)],
+        when=removal_changes,
+    )
     return controller
+
+
+def _on_given_up(controller: Controller, informer: Informer, given_up: Callable[[Change], Iterable[str]]) -> None:
+    def on_change(change: Change) -> None:
+        for service in sorted(given_up(change)):
+            controller.enqueue(ObjectKey.parse(service))
+
+    informer.on_change(on_change)
 
 
 def original(service: Object) -> list[ObjectKey]:
@@ -64,5 +81,5 @@ def _service_of(found: Object, services: Informer) -> list[ObjectKey]:
     return [] if service is None else original(service)
 
 
-def _used(exported: Object) -> list[ObjectKey]:
-    return [ObjectKey.parse(text) for text in used_services(exported)]
+def _freed(change: Change) -> Iterable[str]:
+    return given_up(change.old, change.new)

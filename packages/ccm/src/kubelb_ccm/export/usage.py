@@ -8,11 +8,22 @@ some Envoy still has a cluster for it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from kubelb_ccm.export.meta import origin
+from kubelb_ccm.export.meta import origin, origin_cluster
 from kubelb_ccm.export.services import node_ports
 from kubelb_common.objects import conditions, view
 from kubelb_common.objects.view import Object
+
+#: Stands for whatever node ports a Service's twin has.
+ANY_NODE_PORT = 0
+
+
+class Hold(NamedTuple):
+    """A node port of a tenant Service (`<namespace>/<name>`) that an export still needs."""
+
+    service: str
+    node_port: int
 
 
 def used_services(exported: Object) -> Iterator[str]:
@@ -28,28 +39,45 @@ def used_services(exported: Object) -> Iterator[str]:
     yield from listed if isinstance(listed, dict) else ()
 
 
-def needs_node_ports(exported: Object, service: str, twin: Object) -> bool:
-    """Tell whether `exported` still needs the node ports of the twin of `service` (`<namespace>/<name>`)."""
-    held = set(node_ports(twin).values())
+def holds(exported: Object) -> frozenset[Hold]:
+    """Return what `exported` still needs; it never needs anything of a Service that `used_services` lacks."""
     if exported.get("kind") == "LoadBalancer":
         endpoints = view.objects(exported, "spec", "endpoints")
-        return bool(held & {port.get("port") for entry in endpoints for port in view.objects(entry, "ports")})
-    asked = set(exported_node_ports(exported, service).values())
-    if held & asked:
-        return True
-    listed = view.get(exported, "status", "resources", "services", service)
+        ports = {port.get("port") or 0 for entry in endpoints for port in view.objects(entry, "ports")}
+        return frozenset(Hold(service, port) for service in used_services(exported) for port in ports if port)
+    return frozenset(
+        Hold(service, port) for service in used_services(exported) for port in _held_by_route(exported, service)
+    )
+
+
+def needs_node_ports(exported: Object, service: str, twin: Object) -> bool:
+    """Tell whether `exported` still needs the node ports of the twin of `service` (`<namespace>/<name>`)."""
+    held = holds(exported)
+    return any(Hold(service, port) in held for port in (*node_ports(twin).values(), ANY_NODE_PORT))
+
+
+def given_up(old: Object | None, new: Object | None) -> frozenset[str]:
+    """Return the Services of which an export needs less than before: their twins may have become free."""
+    before = holds(old) if old is not None else frozenset()
+    after = holds(new) if new is not None and origin_cluster(new) == origin_cluster(old or new) else frozenset()
+    return frozenset(hold.service for hold in before - after)
+
+
+def _held_by_route(route: Object, service: str) -> set[int]:
+    asked = set(exported_node_ports(route, service).values())
+    listed = view.get(route, "status", "resources", "services", service)
     if listed is None:
-        return False
+        return asked
     told = {
         number
         for port in view.objects(listed, "ports")
         for number in (port.get("nodePort"), port.get("upstreamTargetPort"))
         if number
     }
-    if told:
-        return bool(held & told)
-    # The list does not say by which node ports. Asked for others and programmed so: these are in use no more.
-    return not (asked and _is_programmed(exported))
+    if told or (asked and _is_programmed(route)):
+        # Without `told`: asked for others and programmed so, these are in use no more.
+        return asked | told
+    return asked | {ANY_NODE_PORT}  # the list does not say by which node ports
 
 
 def _is_programmed(exported: Object) -> bool:

@@ -10,7 +10,7 @@ Keys are kept sorted as they come, so that listing costs no sort and every repli
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from kubelb_common.kube.port import Object
@@ -123,6 +123,15 @@ class Store:
     def by_index(self, name: str, value: str) -> _Objects:
         """Return the objects that have `value` in the index, sorted by key; KeyError for an unknown index."""
         return [self._objects[key] for key in self._indexes[name].keys(value)]
+
+    def has(self, name: str, value: str) -> bool:
+        """Tell whether any object has `value` in the index, however many do; KeyError for an unknown index."""
+        return bool(self._indexes[name].keys(value))
+
+    def each(self, name: str, value: str) -> Iterator[Object]:
+        """Yield what `by_index` returns, one by one, for a reader that may stop early and does not wait in between."""
+        for key in self._indexes[name].keys(value):
+            yield self._objects[key]
 
     def upsert(self, obj: Object) -> Object | None:
         """Store the object and return the one it replaces."""
