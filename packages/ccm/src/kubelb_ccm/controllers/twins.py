@@ -5,10 +5,11 @@ Who is asked, and in which order
 A twin is *wanted* while its Service exists without node ports of its own and a live object of ours names it; that
 is recomputed from the stores on every pass, never counted. A twin that is not wanted is *held* while any export in
 the management cluster asks for its node ports or lists its Service in status, because an Envoy may still use it.
-Nothing of this is asked when something is added: a twin is looked at when an object stops naming its Service, when an
-export needs less of it, and when the Service or the twin itself changes.
 An export that its manager has not looked at yet holds every unwanted twin, for a minute at most: managers of the
 original write no conditions, so that is all that can be known of them. Unwanted and not held: it is deleted.
+
+Nothing of this is asked when something is added: a twin is looked at when an object stops naming its Service, when an
+export needs less of it, and when the Service or the twin itself changes.
 
 What may never happen
 ---------------------
