@@ -93,7 +93,9 @@ def _code(path: Path) -> Iterator[str]:
 
 
 def test_every_target_is_explained(root: Path) -> None:
-    done = subprocess.run(["make", "--no-print-directory", "help"], cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=root, capture_output=True, text=True, check=True
+    )
     shown = {re.sub(r"\x1b\[\d*m", "", line).split()[0] for line in done.stdout.splitlines() if line.strip()}
     assert shown == set(_TARGET.findall(_text(root / "Makefile")))
 
