@@ -51,7 +51,7 @@ def test_envoy_accepts(case: golden.Case, tmp_path: Path) -> None:
     found = (os.environ.get("ENVOY"), str(ROOT / ".tools/envoy/envoy/_bin/envoy"), shutil.which("envoy"))
     binary = next((each for each in found if each and os.access(each, os.X_OK)), None)
     if binary is None:
-        pytest.skip("no Envoy: set ENVOY or run `make setup`")
+        pytest.fail("no Envoy: set ENVOY or run `make setup`")
     raw = case.document()
     if raw.get("tls", {}) is not None:
         raw["tls"] = raw.get("tls", {}) | {"directory": str(tmp_path)}

@@ -232,7 +232,7 @@ class Lab:
 async def open_lab(folder: Path) -> AsyncIterator[Lab]:
     binary = find_envoy()
     if binary is None:
-        pytest.skip("no Envoy: set ENVOY or run `make setup`")
+        pytest.fail("no Envoy: set ENVOY or run `make setup`")
     async with AsyncExitStack() as stack:
         yield Lab(stack, folder, binary)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feature_world import NODES, World, running, until
+from feature_world import NODES, World, running, typed, until
 
 from kubelb_common.kube import resources
 from kubelb_manager.ir.model import Endpoint
@@ -107,3 +107,12 @@ async def test_refusal_by_envoy_is_said_on_the_object_that_caused_it(world: Worl
         await world.route("later", "later.example.com", {"echo": 30001})
         await until(lambda: envoy.backend("later.example.com"), "others go on")
         assert world.condition(resources.ROUTES, "good", "Programmed")["status"] == "True"
+
+
+async def test_denied_addresses_of_config_are_refused(world: World) -> None:
+    """The admin's deny list stands above what a tenant reports as its nodes."""
+    config = {"metadata": {"name": "default"}, "spec": {"deniedAddresses": ["192.0.2.0/24"]}}
+    await world.kube.create(resources.CONFIGS, typed(resources.CONFIGS, config), "kubelb")
+    await world.onboard()
+    await world.route("r1", "a.example.com", {"echo": 30001})
+    await until(lambda: world.condition(resources.ROUTES, "r1", "ResolvedRefs").get("status") == "False", "refused")

@@ -104,7 +104,7 @@ def envoy_says(table: ResourceTable, folder: Path) -> str:
         None,
     )
     if binary is None:
-        pytest.skip("no Envoy: set ENVOY or run `make setup`")
+        pytest.fail("no Envoy: set ENVOY or run `make setup`")
     config = json.loads(render(BootstrapOptions(tls=None, node_id="tenant-a/shared/pod")))
     static = config["static_resources"]
     shown = readable(table)

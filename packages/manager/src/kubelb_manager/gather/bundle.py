@@ -132,5 +132,5 @@ def _addresses(objects: list[Object]) -> list[str]:
 
 
 def _extra_denied(obj: Object | None) -> list[str]:
-    found = view.get(obj or {}, "spec", "endpoints", "denied", default=[])
+    found = view.get(obj or {}, "spec", "deniedAddresses", default=[])
     return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
