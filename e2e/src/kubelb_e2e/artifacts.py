@@ -24,10 +24,10 @@ from typing import Any
 import yaml
 
 from kubelb_common import names
+from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.local import network
 from kubelb_e2e.clusters.local.model import ClusterSpec
 from kubelb_e2e.clusters.local.provider import LocalLab
-from kubelb_e2e.clusters.local.state import LabError
 
 _ADMIN = "http://127.0.0.1:9001"
 _PAGES = {

@@ -16,9 +16,9 @@ import click
 from tabulate import tabulate
 
 from kubelb_e2e import artifacts, podlogs, product, provision
+from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.local import model, provider, state
 from kubelb_e2e.clusters.local.provider import LocalLab, Wish
-from kubelb_e2e.clusters.local.state import LabError
 
 _P = ParamSpec("_P")
 _PARTS = ("ccm", "manager")

@@ -24,9 +24,9 @@ from kubelb_common.runtime.clock import SystemClock
 from kubelb_common.runtime.informer import Informer
 from kubelb_common.telemetry import logs
 from kubelb_e2e import product, provision
+from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.local import provider
 from kubelb_e2e.clusters.local.provider import LocalLab, Wish
-from kubelb_e2e.clusters.local.state import LabError
 from kubelb_e2e.scenario import ECHO_TCP, Tenant
 from kubelb_e2e.traffic import Traffic, traffic
 

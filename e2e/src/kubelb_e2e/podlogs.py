@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.local.model import LabSpec
-from kubelb_e2e.clusters.local.state import LabError
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,11 @@ from kubelb_common import names
 from kubelb_common.kube.errors import KubeError, NotFound
 from kubelb_common.kube.port import KubeClient, Object
 from kubelb_common.kube.resources import CRDS, DEPLOYMENTS, PODS, SECRETS
+from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.local import client as door
 from kubelb_e2e.clusters.local.model import ClusterSpec, tenant_name
 from kubelb_e2e.clusters.local.provider import LocalLab
-from kubelb_e2e.clusters.local.state import LabError, write_atomically
+from kubelb_e2e.clusters.local.state import write_atomically
 
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.1

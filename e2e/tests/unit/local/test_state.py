@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.local import state
-from kubelb_e2e.clusters.local.state import LabError, ProcessId, Running
+from kubelb_e2e.clusters.local.state import ProcessId, Running
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,13 @@ from kubelb_common.kube.errors import KubeError, NotFound
 from kubelb_common.kube.port import KubeClient
 from kubelb_common.kube.resources import ENDPOINT_SLICES, NODES, SERVICE_ACCOUNTS, SERVICES
 from kubelb_common.runtime.informer import Informer
+from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.local import client as door
 from kubelb_e2e.clusters.local import control_plane, credentials, dns, network, nodes, wire
 from kubelb_e2e.clusters.local.addresses import AddressController, Pool
 from kubelb_e2e.clusters.local.model import ClusterSpec, LabSpec, NodeSpec, pool_addresses
 from kubelb_e2e.clusters.local.processes import Processes, tail
 from kubelb_e2e.clusters.local.progress import Progress
-from kubelb_e2e.clusters.local.state import LabError
 from kubelb_e2e.clusters.local.zone import BY_SERVICE, LabZone, ServiceZone, service_of_slice
 
 _NODES_SECONDS = 120.0

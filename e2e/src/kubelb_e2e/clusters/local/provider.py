@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from kubelb_e2e.clusters.base import Capability
+from kubelb_e2e.clusters.base import Capability, LabError
 from kubelb_e2e.clusters.local import model, state, system, wire
 from kubelb_e2e.clusters.local.credentials import with_server
 from kubelb_e2e.clusters.local.model import ClusterSpec, LabSpec
 from kubelb_e2e.clusters.local.processes import tail
-from kubelb_e2e.clusters.local.state import LabError, Running
+from kubelb_e2e.clusters.local.state import Running
 
 Say = Callable[[str, float], None]
 _START_SECONDS = 30.0

@@ -21,14 +21,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kubelb_e2e.clusters.base import LabError
+
 #: sockaddr_un holds 108 bytes with the final zero; the longest socket name is added to the folder.
 _SOCKET_PATH_MAX = 107
 _LONGEST_SOCKET = "/control.sock"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
-
-
-class LabError(Exception):
-    """A lab cannot do what was asked; the text says what, where and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

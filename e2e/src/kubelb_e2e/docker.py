@@ -1,0 +1,84 @@
+"""The Docker engine through its CLI: the one place that runs `docker`, and the words for what goes wrong with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kubelb_e2e.clusters.base import LabError, Unavailable
+
+_QUICK_SECONDS = 30.0
+
+
+class DockerError(LabError):
+    """A docker command failed; the text is its last line, or that Docker stopped answering."""
+
+
+def check() -> str:
+    """Return the engine's version; raises Unavailable in one line if no engine answers."""
+    if shutil.which("docker") is None:
+        raise Unavailable(
+            "no `docker` on this machine: install Docker; the local provider needs none (--provider local)"
+        )
+    done = _run(["version", "--format", "{{.Server.Version}}"], _QUICK_SECONDS)
+    if done.returncode:
+        raise Unavailable(
+            f"Docker does not answer ({_last_line(done.stderr)}): start it, or join the group that may use it; "
+            "the local provider needs none (--provider local)"
+        )
+    return done.stdout.strip()
+
+
+def docker(*arguments: str, timeout: float | None = _QUICK_SECONDS, text: str | None = None) -> str:
+    """Run a docker command, with `text` as its input, and return its output; raises DockerError."""
+    done = _run(arguments, timeout, text)
+    if done.returncode:
+        raise DockerError(_explain(arguments, done.stderr))
+    return done.stdout
+
+
+def inspect(kind: str, *names: str) -> list[dict[str, Any]]:
+    """Return what Docker knows of these objects ("image", "container", "network"); what is absent is left out."""
+    done = _run([kind, "inspect", *names], _QUICK_SECONDS)
+    if done.returncode and not _is_absence(done.stderr):
+        raise DockerError(_explain([kind, "inspect"], done.stderr))
+    found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+    return found
+
+
+def image_id(name: str) -> str | None:
+    """Return the id of a local image, None if it is not here."""
+    return next((str(item["Id"]) for item in inspect("image", name)), None)
+
+
+def _run(arguments: Sequence[str], timeout: float | None, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = ["docker", *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, input=text or "")
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", f"no answer within {timeout:.0f} s")
+    except OSError as error:
+        return subprocess.CompletedProcess(command, 127, "", str(error))
+
+
+def _explain(arguments: Sequence[str], stderr: str) -> str:
+    reason = _last_line(stderr)
+    if "Cannot connect to the Docker daemon" in stderr:
+        return f"Docker stopped answering during `docker {' '.join(arguments[:2])}`: start it again"
+    return f"docker {' '.join(arguments[:2])}: {reason}"
+
+
+def _is_absence(stderr: str) -> bool:
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    return bool(lines) and all("No such" in line or "not found" in line for line in lines)
+
+
+def _last_line(text: str) -> str:
+    return next(_lines_backwards(text), "no message")
+
+
+def _lines_backwards(text: str) -> Iterator[str]:
+    return (line.strip() for line in reversed(text.splitlines()) if line.strip())
