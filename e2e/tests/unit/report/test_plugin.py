@@ -88,7 +88,7 @@ class Page:
         self.text = self._plain(body)
         self.rows = {
             re.search(r"::([^<]+)</code>", row)[1]: (kind, self._plain(row))
-            for kind, row in re.findall(r'<tr class="([\w-]+)"[^>]*>(.*?)</tr>', body, re.DOTALL)
+            for kind, row in re.findall(r'<tr class="([\w-]+)" id=[^>]*>(.*?)</tr>', body, re.DOTALL)
         }
 
     @staticmethod
@@ -149,8 +149,9 @@ def test_a_failure_has_its_text_and_its_dump(tree):
     assert kind == "failed"
     assert "It <b>breaks</b>." in text
     assert "&lt;b&gt;breaks" in page.source
-    assert "test_web.py::test_fails 7 requests, 7 failed red Dump of the lab The failure at length" in text
-    assert "assert env.failures == 0" in text
+    assert "test_web.py::test_fails 7 requests, 7 failed red Dump of the lab" in text
+    assert "The failure at length env = Record(" in page.text
+    assert "assert env.failures == 0" in page.text
     assert 'href="test%20fails/"' in page.source
     assert "\x1b" not in page.source
 
