@@ -195,6 +195,8 @@ def _wait_ready(api: RealApi) -> None:
             with urllib.request.urlopen(f"{api.url}/readyz", context=context, timeout=5):  # noqa: S310 - our own https
                 return
         except (urllib.error.URLError, OSError) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             if time.monotonic() > deadline:
                 log = _log_end(api.folder, api._processes[-1])  # noqa: SLF001
                 raise StartFailed(f"kube-apiserver not ready after {START_TIMEOUT:.0f} s ({error}):\n{log}") from error

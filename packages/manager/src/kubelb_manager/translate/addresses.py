@@ -89,13 +89,16 @@ def address_policy(
 
 
 def ip_literal(text: str) -> str | None:
-    """Return an IP literal in its canonical form, None for anything else; a zone (`%eth0`) is refused."""
+    """Return an IP literal in its canonical form (RFC 5952), None for anything else; a zone (`%eth0`) is refused."""
     if len(text) > 45 or "%" in text:
         return None
     try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    # Python before 3.13 writes these in hexadecimal; the text must not depend on the interpreter.
+    return str(address) if mapped is None else f"::ffff:{mapped}"
 
 
 def _blocks(cidrs: Iterable[str]) -> tuple[Block, ...]:
