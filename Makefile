@@ -8,7 +8,7 @@ SOURCES := packages/common packages/ccm packages/manager e2e
 METADATA := $(addsuffix /pyproject.toml,$(SOURCES)) constraints.txt hack/requirements-dev.txt hack/venv.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv envoy control-plane system demo test e2e bench lint format types imports golden verify wheels clean
+.PHONY: help setup venv envoy control-plane system demo test e2e bench lint format types imports golden verify wheels wheels-check sysctls clean
 
 help: ## show what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,10 +24,13 @@ envoy: venv ## the Envoy binary in .tools/envoy
 control-plane: venv ## etcd, Kubernetes and kubectl in the cache (about 6 minutes the first time)
 	@$(BIN)/python hack/toolchain.py control-plane
 
-system: venv ## ip and nft, which the testbed needs on the machine
-	@$(BIN)/python hack/toolchain.py system
+system: venv ## ip and nft, which the testbed needs on the machine (SUDO=sudo where you are not root)
+	@SUDO="$(SUDO)" $(BIN)/python hack/toolchain.py system
 
 setup: venv system envoy control-plane ## everything above
+
+sysctls: ## what the testbed and kind need of the kernel: inotify, namespaces (SUDO=sudo where you are not root)
+	@SUDO="$(SUDO)" sh hack/sysctls.sh
 
 demo: setup ## one management cluster, two tenants, an Ingress and a LoadBalancer (KEEP=1 leaves it running)
 	@$(BIN)/python -m kubelb_e2e.demo $(if $(KEEP),--keep)
@@ -55,7 +58,7 @@ format: venv ## rewrite files as ruff formats them
 	@$(BIN)/ruff check --fix-only -q .
 	@$(BIN)/ruff format .
 
-golden: venv ## rewrite generated CRDs and golden files
+golden: venv envoy ## rewrite generated CRDs and golden files
 	@$(BIN)/python hack/gen_crds.py
 	@$(BIN)/pytest -q -k golden --update-golden
 
@@ -64,6 +67,9 @@ verify: golden ## generated files are those in git
 
 wheels: venv ## the three wheels in dist/
 	@rm -rf dist && for package in packages/common packages/ccm packages/manager; do $(BIN)/python -m build --wheel --no-isolation --outdir dist $$package >/dev/null || exit 1; done; ls dist
+
+wheels-check: venv ## each wheel installed alone into an empty environment, and run
+	@$(BIN)/pytest -q -m wheels packages/common/tests/house $(PYTEST_ARGS)
 
 clean: ## remove the environment, tools and everything built (the cache of binaries stays)
 	@rm -rf $(VENV) .tools dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis artifacts

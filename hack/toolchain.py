@@ -54,18 +54,21 @@ def main() -> int:
 
 
 def system_tools() -> None:
-    """Install missing system tools by apt when root."""
+    """Install missing system tools by apt when root, or as `SUDO` becomes root."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     packages = sorted({package for tool, package in SYSTEM_TOOLS.items() if not shutil.which(tool, path=path)})
     if not packages:
         return
     command = f"apt-get install -y {' '.join(packages)}"
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
+    become = [] if os.geteuid() == 0 else os.environ.get("SUDO", "").split()
+    if (os.geteuid() != 0 and not become) or not shutil.which("apt-get"):
         raise ToolchainError(f"missing on this machine; install them as root, on Debian or Ubuntu: {command}")
     say("system", f"installing {' '.join(packages)} by apt")
-    quiet = {"stdout": subprocess.DEVNULL, "env": {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}}
-    subprocess.run(["apt-get", "update", "-qq"], check=True, **quiet)
-    subprocess.run([*command.split(), "-qq", "--no-install-recommends"], check=True, **quiet)
+    # By `env`, because sudo hands nothing on.
+    quiet = [*become, "env", "DEBIAN_FRONTEND=noninteractive"]
+    subprocess.run([*quiet, "apt-get", "update", "-qq"], check=True, stdout=subprocess.DEVNULL)
+    install = [*quiet, *command.split(), "-qq", "--no-install-recommends"]
+    subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
 
 
 def envoy() -> None:
