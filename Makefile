@@ -38,8 +38,8 @@ demo: setup ## one management cluster, two tenants, an Ingress and a LoadBalance
 test: venv envoy control-plane ## unit, golden, property, feature, real Envoy, real API server
 	@$(BIN)/pytest -q -n 2 $(PYTEST_ARGS)
 
-e2e: setup ## the scenarios on the local testbed
-	@$(BIN)/pytest -q e2e/tests $(PYTEST_ARGS)
+e2e: setup ## the scenarios on the local testbed (PROVIDER=kind KIND_IMAGE=...: on kind clusters)
+	@$(BIN)/pytest -q e2e/tests $(if $(PROVIDER),--provider $(PROVIDER)) $(if $(KIND_IMAGE),--kind-image $(KIND_IMAGE)) $(PYTEST_ARGS)
 
 bench: setup ## print the measurements of the local testbed; never fails by time
 	@$(BIN)/python e2e/bench/bench.py $(BENCH_ARGS)
