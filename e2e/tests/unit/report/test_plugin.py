@@ -166,6 +166,15 @@ def test_a_lacking_capability_is_told_and_starts_no_lab(tree):
     assert "needs read the audit log, enforce limits of pods: not on kind" in page.rows["test_both"][1]
 
 
+def test_a_lacking_capability_is_told_before_any_other_reason(tree):
+    marks = "@pytest.mark.skip(reason='some other day')\n@pytest.mark.needs(Capability.AUDIT)"
+    _write(tree, "layer7/test_web.py", SCENARIOS.replace("@pytest.mark.needs(Capability.AUDIT)", marks))
+    _run(tree, "-k", "audit")
+    kind, text = _page(tree).rows["test_audit"]
+    assert kind == "not-here"
+    assert "needs read the audit log: not on kind" in text
+
+
 def test_skips_and_expected_failures_keep_their_reason(tree):
     _run(tree)
     page = _page(tree)
@@ -228,6 +237,7 @@ def test_a_lab_that_does_not_start(tree, raising, told):
 
 
 def test_an_interrupted_run(tree):
+    tree.makeconftest(CONFTEST + "    report.of(request.node).dump = HERE / 'artifacts/late'\n")
     _write(tree, "layer7/test_web.py", SCENARIOS.replace("env.dump =", "raise KeyboardInterrupt #"))
     result = tree.runpytest_subprocess("-p", "no:cacheprovider")
     assert result.ret == pytest.ExitCode.INTERRUPTED
@@ -237,8 +247,16 @@ def test_an_interrupted_run(tree):
     assert page.rows["test_fails"][0] == "not-run"
     assert "interrupted while it ran" in page.rows["test_fails"][1]
     assert "127 requests" in page.text, "what was counted until then"
+    assert 'href="late/"' in page.source, "the last fixtures end after the interruption, and before the page"
     assert "the run ended before it" in page.rows["test_possible"][1]
     assert "own tests, not listed: 2 not run." in page.text
+
+
+def test_a_run_that_is_killed_leaves_no_page_of_another_run(tree):
+    _write(tree, "artifacts/report.html", "old")
+    _write(tree, "layer7/test_web.py", SCENARIOS.replace("env.dump =", "__import__('os')._exit(3) #"))
+    assert tree.runpytest_subprocess("-p", "no:cacheprovider").ret == 3
+    assert not (tree.path / "artifacts/report.html").exists()
 
 
 def test_a_run_that_stops_at_its_first_failure(tree):
