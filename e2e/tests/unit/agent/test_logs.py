@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kubelb_e2e.clusters.local import images
+from kubelb_e2e import catalogue
 from kubelb_e2e.clusters.local.agent import server
 
 
@@ -29,15 +29,15 @@ def test_tail(tmp_path, text, lines, tail):
 
 
 def test_built_in_catalogue_and_names():
-    catalogue = images.load()
-    assert images.find(catalogue, "kubelb/echo:0.1.0").command[-1].endswith("apps/echo.py")
-    assert images.find(catalogue, "quay.io/kubelb/echo:0.1.0@sha256:abc") is not None
-    assert images.find(catalogue, "nginx") is None
+    found = catalogue.load()
+    assert catalogue.find(found, "kubelb/echo:0.1.0").command[-1].endswith("apps/echo.py")
+    assert catalogue.find(found, "quay.io/kubelb/echo:0.1.0@sha256:abc") is not None
+    assert catalogue.find(found, "nginx") is None
 
 
 @pytest.mark.parametrize("text", ["- a", "x: {args: [a]}", "x: {command: sh}", "x: {command: [sh], cmd: [a]}", "x: ["])
 def test_a_bad_catalogue_is_told(tmp_path, text):
     path = tmp_path / "images.yaml"
     path.write_text(text)
-    with pytest.raises(images.CatalogueError, match=r"images\.yaml"):
-        images.load(path)
+    with pytest.raises(catalogue.CatalogueError, match=r"images\.yaml"):
+        catalogue.load(path)

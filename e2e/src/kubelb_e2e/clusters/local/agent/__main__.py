@@ -15,12 +15,12 @@ from kubelb_common.kube.resources import CONFIG_MAPS, PODS, SECRETS
 from kubelb_common.runtime.informer import Informer
 from kubelb_common.runtime.supervisor import Crash, Supervisor
 from kubelb_common.telemetry import logs
-from kubelb_e2e.clusters.local import images
+from kubelb_e2e import catalogue
+from kubelb_e2e.catalogue import CatalogueError, Image
 from kubelb_e2e.clusters.local.agent import process, rootfs, server
 from kubelb_e2e.clusters.local.agent.agent import Agent
 from kubelb_e2e.clusters.local.agent.cluster import Shared
 from kubelb_e2e.clusters.local.agent.env import service_env
-from kubelb_e2e.clusters.local.images import CatalogueError
 from kubelb_e2e.clusters.local.model import API_SERVICE_ADDRESS, NodeSpec
 
 
@@ -31,17 +31,17 @@ def main(spec_file: Path) -> None:
     logs.configure("info", json=False)
     try:
         spec = NodeSpec.load(spec_file)
-        catalogue = images.load(spec.images)
+        images = catalogue.load(spec.images)
         source = kubeconfig.load(spec.kubeconfig)
     except (OSError, ValueError, TypeError, CatalogueError, ConfigError) as error:
         raise click.ClickException(f"{spec_file}: {error}") from error
     try:
-        asyncio.run(_run(spec, catalogue, source))
+        asyncio.run(_run(spec, images, source))
     except Crash:
         sys.exit(1)
 
 
-async def _run(spec: NodeSpec, catalogue: dict[str, images.Image], source: kubeconfig.Source) -> None:
+async def _run(spec: NodeSpec, images: dict[str, Image], source: kubeconfig.Source) -> None:
     process.become_subreaper()
     client = AioClient(source, user_agent="kubelet-testbed")
     supervisor = Supervisor()
@@ -52,8 +52,8 @@ async def _run(spec: NodeSpec, catalogue: dict[str, images.Image], source: kubec
         client=client,
         secrets=secrets.store,
         config_maps=config_maps.store,
-        catalogue=catalogue,
-        system=rootfs.system_mounts([images.TOOLS]),
+        catalogue=images,
+        system=rootfs.system_mounts([catalogue.TOOLS]),
         service_env=service_env(API_SERVICE_ADDRESS),
     )
     agent = Agent(shared)

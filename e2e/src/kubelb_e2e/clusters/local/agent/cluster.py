@@ -15,8 +15,8 @@ from kubelb_common.kube.resources import EVENTS
 from kubelb_common.objects import view
 from kubelb_common.runtime.store import Store
 from kubelb_common.telemetry import logs
+from kubelb_e2e.catalogue import Image
 from kubelb_e2e.clusters.local.agent.rootfs import Mount
-from kubelb_e2e.clusters.local.images import Image
 from kubelb_e2e.clusters.local.model import NodeSpec
 
 _log = logs.get(__name__)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
-from kubelb_e2e.clusters.local import images
+from kubelb_e2e import catalogue
 from kubelb_e2e.clusters.local.agent import checks, env, process, restarts
 from kubelb_e2e.clusters.local.agent.cluster import NamespaceSources, now
 from kubelb_e2e.clusters.local.agent.env import MissingReference
@@ -132,7 +132,7 @@ class ContainerRunner:
 
     async def _start(self) -> Process:
         shared, name = self.pod.shared, str(self.spec["image"])
-        image = images.find(shared.catalogue, name)
+        image = catalogue.find(shared.catalogue, name)
         if image is None:
             raise _NotYet("ErrImagePull", f"image {name!r} is not in the testbed's catalogue (see `up --images`)")
         context = env.EnvContext(

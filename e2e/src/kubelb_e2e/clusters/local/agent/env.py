@@ -14,8 +14,8 @@ from typing import Protocol
 
 from kubelb_common.objects import view
 from kubelb_common.objects.view import Object
+from kubelb_e2e.catalogue import Image
 from kubelb_e2e.clusters.local.agent import fields
-from kubelb_e2e.clusters.local.images import Image
 
 _REFERENCE = re.compile(r"\$(?:(\$)|\(([^)]*)\))")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

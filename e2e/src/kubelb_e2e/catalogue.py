@@ -1,8 +1,9 @@
-"""The catalogue that stands for an image registry: image name -> command, arguments, environment.
+"""The catalogue that stands for an image registry: what each image runs, and how it is built.
 
-The built-in catalogue is `e2e/images.yaml`; a file given to `up --images` adds to it or replaces entries. In texts
-`{python}`, `{venv}`, `{tools}` and `{apps}` stand for this interpreter, its environment, the project's `.tools` and the
-test applications.
+`local` runs `command`, `args` and `env` as a process; every other provider loads the image that `build`, a Dockerfile,
+makes. The built-in catalogue is `e2e/images.yaml`; a file given to `up --images` adds to it or replaces entries. In
+texts `{python}`, `{venv}`, `{tools}` and `{apps}` stand for this interpreter, its environment, the project's `.tools`
+and the test applications.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from typing import Any
 
 import yaml
 
-_PROJECT = Path(__file__).parents[5]
-BUILT_IN = _PROJECT / "e2e" / "images.yaml"
-TOOLS = _PROJECT / ".tools"
+PROJECT = Path(__file__).parents[3]
+BUILT_IN = PROJECT / "e2e" / "images.yaml"
+TOOLS = PROJECT / ".tools"
 _PLACES = {
     "python": sys.executable,
     "venv": sys.prefix,
     "tools": str(TOOLS),
-    "apps": str(Path(__file__).parents[2] / "apps"),
+    "apps": str(Path(__file__).parent / "apps"),
 }
 
 
@@ -32,12 +33,16 @@ class CatalogueError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What an image would run: `command` (its entry point), default `args`, environment, working directory."""
+    """What an image runs: `command` (its entry point), default `args`, environment, working directory.
+
+    `build` is the Dockerfile that makes the image, relative to the project's root; None for one that only `local` has.
+    """
 
     command: tuple[str, ...]
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     working_dir: str = "/"
+    build: Path | None = None
 
 
 def load(extra: Path | None = None) -> dict[str, Image]:
@@ -66,14 +71,14 @@ def _read(path: Path) -> dict[str, Image]:
     except yaml.YAMLError as error:
         raise CatalogueError(f"the image catalogue {path} is no YAML: {error}") from error
     if not isinstance(raw, dict):
-        raise CatalogueError(f"the image catalogue {path} must be a mapping `image: {{command, args, env}}`")
+        raise CatalogueError(f"the image catalogue {path} must be a mapping `image: {{command, args, env, build}}`")
     return {str(name): _image(path, str(name), entry) for name, entry in raw.items()}
 
 
 def _image(path: Path, name: str, entry: Any) -> Image:
     if not isinstance(entry, dict) or not entry.get("command"):
         raise CatalogueError(f"{path}: image {name!r} needs a `command`, a list of words")
-    if unknown := set(entry) - {"command", "args", "env", "workingDir"}:
+    if unknown := set(entry) - {"command", "args", "env", "workingDir", "build"}:
         raise CatalogueError(f"{path}: image {name!r} has unknown fields {sorted(unknown)}")
     env = entry.get("env") or {}
     if not isinstance(env, dict):
@@ -83,6 +88,7 @@ def _image(path: Path, name: str, entry: Any) -> Image:
         args=_words(path, name, entry, "args"),
         env={str(key): _fill(str(value)) for key, value in env.items()},
         working_dir=str(entry.get("workingDir") or "/"),
+        build=Path(str(entry["build"])) if entry.get("build") else None,
     )
 
 

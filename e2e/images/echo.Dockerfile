@@ -1,0 +1,17 @@
+# The echo server of tests. From the project's root: docker build -f e2e/images/echo.Dockerfile .
+# BASE is any image with glibc and Python 3.11 or newer. Of it, only Python and what that links to stay.
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
+COPY hack/images/closure.py hack/images/layer.py /build/
+RUN python3 /build/layer.py system /runtime && python3 /build/layer.py python /runtime \
+    && python3 /build/layer.py finish /runtime
+COPY e2e/src/kubelb_e2e/apps/echo.py /product/app/
+RUN python3 /build/layer.py finish /product /runtime
+
+FROM scratch
+COPY --from=build /runtime/ /
+COPY --from=build /product/ /
+ENV PATH=/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1
+USER 65532:65532
+ENTRYPOINT ["python3", "-I", "-S", "/app/echo.py"]

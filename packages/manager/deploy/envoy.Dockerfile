@@ -1,0 +1,13 @@
+# Envoy. From the project's root, after `make envoy`: docker build -f packages/manager/deploy/envoy.Dockerfile .
+# BASE is any image with glibc and Python 3.11 or newer; only what Envoy links to stays of it.
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
+COPY hack/images/closure.py hack/images/layer.py /build/
+COPY .tools/envoy/envoy/_bin/envoy /envoy/usr/local/bin/envoy
+RUN python3 /build/layer.py system /envoy && python3 /build/layer.py finish /envoy
+
+FROM scratch
+COPY --from=build /envoy/ /
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/envoy"]
