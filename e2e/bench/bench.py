@@ -27,10 +27,9 @@ from kubelb_common.kube import kubeconfig, resources
 from kubelb_common.kube.aio import AioClient
 from kubelb_common.objects import view
 from kubelb_common.telemetry import logs
-from kubelb_e2e import product, provision
+from kubelb_e2e import product, providers
 from kubelb_e2e.audit import writes_of_agents
-from kubelb_e2e.clusters.local import provider
-from kubelb_e2e.clusters.local.provider import LocalLab, Wish
+from kubelb_e2e.clusters.base import Lab, Wish
 from kubelb_e2e.scenario import Tenant
 from kubelb_e2e.traffic import Traffic, traffic
 
@@ -121,7 +120,7 @@ async def load_balancers(tenant: Tenant, worker: Traffic, count: int) -> Cell:
     return cell
 
 
-async def measure(lab: LocalLab, count: int, repeat: int, few: int) -> None:
+async def measure(lab: Lab, count: int, repeat: int, few: int) -> None:
     """Run all cells and print them."""
     client = AioClient(kubeconfig.load(lab.kubeconfig("tenant-1")))
     agent = AioClient(kubeconfig.load(lab.kubeconfig("ccm-1")))
@@ -158,7 +157,7 @@ async def measure(lab: LocalLab, count: int, repeat: int, few: int) -> None:
         await agent.close()
 
 
-async def idle(lab: LocalLab) -> None:
+async def idle(lab: Lab) -> None:
     """Count the agents' writes while nothing changes."""
     quiet_since, seen = time.monotonic(), len(writes_of_agents(lab))
     while time.monotonic() - quiet_since < 5:
@@ -183,11 +182,11 @@ async def idle(lab: LocalLab) -> None:
 def main(count: int, few: int, repeat: int, name: str, *, keep: bool) -> None:
     """Print the measurements of the local testbed."""
     logs.configure("error")
-    lab = LocalLab.up(name, Wish(tenants=1), binaries=provision.binaries, say=_say)
+    lab = providers.get("local").up(name, Wish(tenants=1), say=_say)
     product.deploy(lab, (), say=_say)
     asyncio.run(measure(lab, count, repeat, few))
     if not keep:
-        provider.down(name)
+        providers.get("local").down(name, say=_say)
 
 
 def _say(text: str, seconds: float) -> None:

@@ -1,9 +1,12 @@
-"""One lab for the whole run, a namespace and a report of its own for each scenario."""
+"""One lab for the whole run, a namespace and a report of its own for each scenario.
+
+The lab of a run is claimed by it: what a killed run left is removed first, and a lab that somebody started
+with `kubelb-e2e up` is used as it is and left running.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -14,36 +17,57 @@ import pytest_asyncio
 
 from kubelb_common.kube import kubeconfig, resources
 from kubelb_common.kube.aio import AioClient
-from kubelb_common.kube.errors import NotFound
-from kubelb_e2e import artifacts, config, product, provision
-from kubelb_e2e.clusters.local import provider
-from kubelb_e2e.clusters.local.provider import LocalLab, Wish
+from kubelb_common.kube.errors import AlreadyExists, NotFound
+from kubelb_common.objects import view
+from kubelb_e2e import artifacts, config, product, providers, report
+from kubelb_e2e.clusters import state
+from kubelb_e2e.clusters.base import Lab, LabError, Unavailable, Wish, credential_name, not_for, tenants
 from kubelb_e2e.scenario import Environment, Tenant
 from kubelb_e2e.traffic import Traffic, traffic
 from kubelb_e2e.wait import Waiter
 
-ARTIFACTS = Path(os.environ.get("KUBELB_ARTIFACTS", "artifacts"))
+pytest_plugins = ["kubelb_e2e.report.plugin"]
+HERE = Path(__file__).parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("testbed")
-    group.addoption("--lab", default="e2e", help="Name of the lab; a running one of this name is used as it is.")
+    group.addoption(
+        "--provider",
+        choices=list(providers.PROVIDERS),
+        default=providers.DEFAULT,
+        help="What the clusters are made of; for kind also --kind-image, --kind-bin and --kind-kubectl-bin.",
+    )
+    group.addoption("--lab", default="e2e", help="Name of the lab; one that `kubelb-e2e up` started is used as it is.")
     group.addoption("--keep", action="store_true", help="Leave the lab running at the end.")
+    group.addoption("--tenants", type=int, help="Tenant clusters, at least 2.  [e2e/config.yaml]")
+    group.addoption("--nodes", type=int, help="Nodes of each cluster.  [e2e/config.yaml]")
+    group.addoption("--kubernetes", help="kind: Kubernetes minor of e2e/config.yaml.")
+    group.addoption("--fresh", action="store_true", help="kind: replace a lab that is there, even a complete one.")
+    group.addoption("--reuse", action="store_true", help="Keep what a killed run left, and use it.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what is known before anything starts: skips depend on it."""
+    run = report.run(config)
+    run.provider = config.getoption("--provider")
+    run.capabilities = providers.get(run.provider).capabilities
+    run.lab = config.getoption("--lab")
+    run.root = HERE
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
     for item in items:
-        if here in item.path.parents and here / "unit" not in item.path.parents:
+        if HERE in item.path.parents and HERE / "unit" not in item.path.parents:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    report = yield
-    if report.when == "call":
-        item.stash[FAILED] = report.failed
-    return report
+    found = yield
+    if found.when == "call":
+        item.stash[FAILED] = found.failed
+    return found
 
 
 FAILED = pytest.StashKey[bool]()
@@ -54,22 +78,90 @@ def _say(text: str, seconds: float) -> None:
     sys.stdout.flush()
 
 
+def _wish(options: pytest.Config) -> Wish:
+    suite = config.suite()
+    provider = options.getoption("--provider")
+
+    def path(option: str) -> Path | None:
+        given = options.getoption(option)
+        return Path(given).resolve() if given and provider != "local" else None
+
+    own = provider != "existing"
+    return Wish(
+        tenants=(options.getoption("--tenants") or suite.tenants) if own else None,
+        nodes=(options.getoption("--nodes") or suite.nodes[provider]) if own else None,
+        kubernetes=options.getoption("--kubernetes"),
+        node_image=options.getoption("--kind-image"),
+        kind=path("--kind-bin"),
+        kubectl=path("--kind-kubectl-bin"),
+        fresh=options.getoption("--fresh"),
+        reuse=options.getoption("--reuse"),
+    )
+
+
+def _start(options: pytest.Config, name: str, wish: Wish) -> tuple[Lab, bool]:
+    """Return the lab with the product in it, and whether this run is to end it."""
+    asked = options.getoption("--provider")
+    provider = providers.of(name, asked)
+    if wrong := not_for(provider.name, wish):
+        raise pytest.UsageError(f"{', '.join(wrong)}: not for --provider {provider.name}")
+    folder = state.lab_directory(name)
+    owner = state.claimed_by(folder)
+    if owner is not None and owner.alive:
+        raise LabError(f"lab {name!r} is used by another run (process {owner.pid}); choose another: --lab")
+    if owner is not None and not wish.reuse:
+        _say(f"removing lab {name}, which a run that was killed has left", 0.0)
+        providers.down(name, asked, say=_say)
+    is_own = owner is not None or not folder.exists()
+    if is_own:
+        state.claim(folder)
+    found = provider.up(name, wish, say=_say)
+    product.deploy(found, (), say=_say)
+    return found, is_own
+
+
 @pytest.fixture(scope="session")
-def lab(request: pytest.FixtureRequest) -> Iterator[LocalLab]:
-    name = request.config.getoption("--lab")
-    capture = request.config.pluginmanager.getplugin("capturemanager")
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    options = request.config
+    name = options.getoption("--lab")
+    capture = options.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
-        found = LocalLab.up(name, Wish(tenants=2, nodes=2), binaries=provision.binaries, say=_say)
-        product.deploy(found, (), say=_say)
+        try:
+            found, is_own = _start(options, name, _wish(options))
+        except Unavailable as error:
+            pytest.exit(str(error), returncode=2)
+        _describe(options, found)
     yield found
-    if not request.config.getoption("--keep"):
-        provider.down(name)
+    if options.getoption("--keep"):
+        state.release(state.lab_directory(name))
+    elif is_own:
+        with capture.global_and_fixture_disabled():
+            providers.down(name, options.getoption("--provider"), say=_say)
+        state.release(state.lab_directory(name))
+
+
+def _describe(options: pytest.Config, found: Lab) -> None:
+    """Tell the report what the lab is made of."""
+    facts = found.facts()
+    run = report.run(options)
+    run.facts = dict(facts.lines)
+
+    async def clusters() -> None:
+        for name in found.cluster_names:
+            client = AioClient(kubeconfig.load(found.kubeconfig(name)))
+            try:
+                nodes = (await client.list(resources.NODES)).items
+            finally:
+                await client.close()
+            memory = (facts.memory or {}).get(name)
+            run.clusters.append(report.describe(name, nodes, image=facts.node_image, memory=memory))
+
+    asyncio.run(clusters())
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def clients(lab: LocalLab) -> AsyncIterator[dict[str, AioClient]]:
-    wanted = [cluster.name for cluster in lab.spec.clusters]
-    wanted += [cluster.name.replace("tenant-", "ccm-") for cluster in lab.spec.tenants]
+async def clients(lab: Lab) -> AsyncIterator[dict[str, AioClient]]:
+    wanted = [*lab.cluster_names, *map(credential_name, tenants(lab))]
     found = {name: AioClient(kubeconfig.load(lab.kubeconfig(name))) for name in wanted}
     yield found
     for client in found.values():
@@ -77,39 +169,56 @@ async def clients(lab: LocalLab) -> AsyncIterator[dict[str, AioClient]]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def worker(lab: LocalLab) -> AsyncIterator[Traffic]:
+async def worker(lab: Lab) -> AsyncIterator[Traffic]:
     async with traffic(lab.command_line([])) as running:
         yield running
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def env(
-    request: pytest.FixtureRequest, lab: LocalLab, clients: dict[str, AioClient], worker: Traffic
+    request: pytest.FixtureRequest, lab: Lab, clients: dict[str, AioClient], worker: Traffic
 ) -> AsyncIterator[Environment]:
     """The lab, and a namespace in each tenant that goes at the end; a failure leaves a dump."""
     head = re.sub(r"[^a-z0-9-]", "-", request.node.name.removeprefix("test_").lower())[:40].strip("-")
-    tenants = []
-    for number, cluster in enumerate(lab.spec.tenants, start=1):
-        client = clients[cluster.name]
-        agent = clients[f"ccm-{number}"]
-        await client.create(resources.NAMESPACES, {"metadata": {"name": head}})
-        tenants.append(Tenant(cluster.name, client, agent.namespace, agent, head))
     waiter = Waiter(config.intervals())
-    environment = Environment(clients["management"], tenants, worker, waiter, lab)
+    members = []
+    for cluster in tenants(lab):
+        client, agent = clients[cluster], clients[credential_name(cluster)]
+        await _make_namespace(waiter, cluster, client, head)
+        members.append(Tenant(cluster, client, agent.namespace, agent, head))
+    worker.reset()
+    environment = Environment(clients["management"], members, worker, waiter, lab)
     yield environment
+    record = report.of(request.node)
+    record.count(worker.total)
     if request.node.stash.get(FAILED, False):
-        folder = ARTIFACTS / request.node.name
+        folder = report.run(request.config).folder / request.node.name
         await asyncio.to_thread(artifacts.dump, lab, folder)
+        record.dump = folder
         sys.stdout.write(f"dump: {folder}\n")
-    for tenant in tenants:
+    for tenant in members:
         await tenant.client.delete(resources.NAMESPACES, head)
+    for tenant in members:
+        await _gone(waiter, tenant.name, tenant.client, head)
 
-    async def clean() -> None:
-        for tenant in tenants:
-            try:
-                found = await tenant.client.get(resources.NAMESPACES, head)
-            except NotFound:
-                continue
-            raise AssertionError(f"namespace {head} of {tenant.name} does not go: {found['status'].get('conditions')}")
 
-    await waiter.eventually("removed", clean)
+async def _make_namespace(waiter: Waiter, cluster: str, client: AioClient, name: str) -> None:
+    """Make a scenario's namespace; one that a killed run left in a lab that is used again goes first."""
+    try:
+        await client.create(resources.NAMESPACES, {"metadata": {"name": name}})
+    except AlreadyExists:
+        await client.delete(resources.NAMESPACES, name)
+        await _gone(waiter, cluster, client, name)
+        await client.create(resources.NAMESPACES, {"metadata": {"name": name}})
+
+
+async def _gone(waiter: Waiter, cluster: str, client: AioClient, name: str) -> None:
+    async def check() -> None:
+        try:
+            found = await client.get(resources.NAMESPACES, name)
+        except NotFound:
+            return
+        conditions = view.objects(found, "status", "conditions")
+        raise AssertionError(f"namespace {name} of {cluster} does not go: {conditions}")
+
+    await waiter.eventually("removed", check)

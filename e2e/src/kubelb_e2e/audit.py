@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from kubelb_e2e.clusters.base import Lab
+
 _WRITES = ("create", "update", "patch", "delete", "deletecollection")
 _ACCOUNTS = ("kubelb-manager", "kubelb-ccm")
 
@@ -31,11 +33,11 @@ def writes(path: Path, cluster: str) -> Iterable[Write]:
     return [_write(event, cluster) for line in lines if (event := _completed(line)) is not None]
 
 
-def writes_of_agents(lab: Any) -> list[Write]:
+def writes_of_agents(lab: Lab) -> list[Write]:
     """Return what manager and CCMs wrote in all clusters, Lease renewals apart."""
     found: list[Write] = []
-    for cluster in lab.spec.clusters:
-        for write in writes(cluster.audit_log, cluster.name):
+    for cluster in lab.cluster_names:
+        for write in writes(lab.audit_log(cluster), cluster):
             account = write.user.rpartition(":")[2]
             if account in _ACCOUNTS and write.resource != "leases":
                 found.append(write)

@@ -23,10 +23,9 @@ from kubelb_common.objects import conditions, view
 from kubelb_common.runtime.clock import SystemClock
 from kubelb_common.runtime.informer import Informer
 from kubelb_common.telemetry import logs
-from kubelb_e2e import product, provision
-from kubelb_e2e.clusters.base import LabError
-from kubelb_e2e.clusters.local import provider
-from kubelb_e2e.clusters.local.provider import LocalLab, Wish
+from kubelb_e2e import product, providers
+from kubelb_e2e.clusters.base import Lab, LabError, Wish, credential_name
+from kubelb_e2e.clusters.base import tenants as tenants_of
 from kubelb_e2e.scenario import ECHO_TCP, Tenant
 from kubelb_e2e.traffic import Traffic, traffic
 
@@ -177,14 +176,14 @@ async def _first_answer(tenant: Tenant, resource: Resource, name: str, steps: St
         await asyncio.sleep(0.01)
 
 
-async def tell(lab: LocalLab) -> None:
+async def tell(lab: Lab) -> None:
     """Run both stories and show them."""
     hub = AioClient(kubeconfig.load(lab.kubeconfig("management")))
     tenants = []
-    for number, cluster in enumerate(lab.spec.tenants, start=1):
-        client = AioClient(kubeconfig.load(lab.kubeconfig(cluster.name)))
-        agent = AioClient(kubeconfig.load(lab.kubeconfig(f"ccm-{number}")))
-        tenants.append(Tenant(cluster.name, client, agent.namespace, agent, NAMESPACE))
+    for cluster in tenants_of(lab):
+        client = AioClient(kubeconfig.load(lab.kubeconfig(cluster)))
+        agent = AioClient(kubeconfig.load(lab.kubeconfig(credential_name(cluster))))
+        tenants.append(Tenant(cluster, client, agent.namespace, agent, NAMESPACE))
     try:
         async with traffic(lab.command_line([])) as worker:
             with _timed("deploying an echo application in each tenant"):
@@ -249,7 +248,7 @@ def main(*, keep: bool) -> None:
     """Show the life of an Ingress and of a LoadBalancer Service across two clusters."""
     logs.configure("error")
     try:
-        lab = LocalLab.up(LAB, Wish(tenants=2, nodes=2), binaries=provision.binaries, say=_say)
+        lab = providers.get("local").up(LAB, Wish(tenants=2, nodes=2), say=_say)
         product.deploy(lab, (), say=_say)
         asyncio.run(tell(lab))
     except (LabError, DemoError, KubeError) as error:
@@ -259,7 +258,7 @@ def main(*, keep: bool) -> None:
     if keep:
         click.echo(f"\nThe lab stays: kubelb-e2e run --name {LAB} -- kubectl get pods -A; kubelb-e2e down --name {LAB}")
     else:
-        provider.down(LAB)
+        providers.get("local").down(LAB, say=_say)
         click.echo("\nThe lab is gone, nothing is left (KEEP=1 make demo keeps it).")
 
 

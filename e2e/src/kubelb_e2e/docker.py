@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from kubelb_e2e.clusters.base import LabError, Unavailable
 
 _QUICK_SECONDS = 30.0
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+#: How the scripts of our Dockerfiles say what is wrong: `layer COMMAND: TEXT` (hack/images/layer.py).
+_COMPLAINT = re.compile(r"\blayer [a-z]+: (.+)")
 
 
 class DockerError(LabError):
@@ -52,6 +57,21 @@ def inspect(kind: str, *names: str) -> list[dict[str, Any]]:
 def image_id(name: str) -> str | None:
     """Return the id of a local image, None if it is not here."""
     return next((str(item["Id"]) for item in inspect("image", name)), None)
+
+
+def build(dockerfile: Path, context: Path, *, tag: str, arguments: Mapping[str, str]) -> None:
+    """Build an image without a network, by `dockerfile`, a path in the folder `context`.
+
+    Raises:
+        DockerError: it failed; the text is what the failed step said, and the command that shows all of it.
+    """
+    pairs = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
+    command = ["build", "--network=none", *pairs, "--file", str(context / dockerfile), "--tag", tag, str(context)]
+    done = _run(command, None)
+    if done.returncode:
+        said = _COMPLAINT.findall(_COLOUR.sub("", done.stdout + done.stderr))
+        reason = said[-1].strip() if said else _last_line(_COLOUR.sub("", done.stderr))
+        raise DockerError(f"image {tag}: {reason}; to see all of it: docker {' '.join(command)}")
 
 
 def _run(arguments: Sequence[str], timeout: float | None, text: str | None = None) -> subprocess.CompletedProcess[str]:

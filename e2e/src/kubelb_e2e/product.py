@@ -24,73 +24,120 @@ from kubelb_common import names
 from kubelb_common.kube.errors import KubeError, NotFound
 from kubelb_common.kube.port import KubeClient, Object
 from kubelb_common.kube.resources import CRDS, DEPLOYMENTS, PODS, SECRETS
-from kubelb_e2e.clusters.base import LabError
-from kubelb_e2e.clusters.local import client as door
-from kubelb_e2e.clusters.local.model import ClusterSpec, tenant_name
-from kubelb_e2e.clusters.local.provider import LocalLab
-from kubelb_e2e.clusters.local.state import write_atomically
+from kubelb_common.objects import view
+from kubelb_e2e.clusters import client as door
+from kubelb_e2e.clusters.base import MANAGEMENT, Lab, LabError, Say, project, tenant_name, tenants
 
+ENVOY_IMAGE = "kubelb/envoy:1.40.0"
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.1
 _TENANT_CRDS = ("syncsecrets",)
-Say = Callable[[str, float], None]
 
 
-def deploy(lab: LocalLab, without: Collection[str], *, say: Say) -> None:
+def deploy(lab: Lab, without: Collection[str], *, say: Say) -> None:
     """Deploy CRDs and, but for the parts in `without`, manager and agents; raises LabError."""
     asyncio.run(_Deployment(lab, without, say).run())
 
 
+def remove(lab: Lab, *, say: Say) -> None:
+    """Take the product out of clusters that outlive the lab; raises LabError.
+
+    Tenants first, while manager and agents run: they release what they hold. The manager and the CRDs stay
+    where Tenants of others are.
+    """
+    began = time.monotonic()
+
+    def call(cluster: str, *arguments: str, text: str = "") -> str:
+        command = [str(lab.kubectl), f"--kubeconfig={lab.kubeconfig(cluster)}", *arguments]
+        done = subprocess.run(
+            command, input=text, text=True, capture_output=True, check=False, env=lab.environment(cluster)
+        )
+        if done.returncode:
+            raise LabError(f"{cluster}: kubectl {' '.join(arguments[:2])}: {done.stderr.strip()}")
+        return done.stdout
+
+    kind = f"tenants.{names.GROUP}"
+    if call(MANAGEMENT, "get", "customresourcedefinitions", "--ignore-not-found", kind):
+        own = [tenant_name(cluster) for cluster in tenants(lab)]
+        call(MANAGEMENT, "delete", kind, *own, "--ignore-not-found", f"--timeout={_READY_SECONDS:.0f}s")
+        say("management: Tenants removed", time.monotonic() - began)
+    crds = _crds()
+    for cluster in tenants(lab):
+        documents = [*_manifest("ccm"), *(crd for name, crd in crds if name in _TENANT_CRDS)]
+        call(cluster, "delete", "--ignore-not-found", "--filename=-", text=yaml.safe_dump_all(documents))
+        say(f"{cluster}: agent removed", time.monotonic() - began)
+    others = call(MANAGEMENT, "get", kind, "--output=name").split() if _knows(call, kind) else []
+    if others:
+        say(f"management: the manager stays, there are others' Tenants: {', '.join(others)}", time.monotonic() - began)
+        return
+    documents = [*_manifest("manager"), *(crd for _, crd in crds)]
+    call(MANAGEMENT, "delete", "--ignore-not-found", "--filename=-", text=yaml.safe_dump_all(documents))
+    say("management: manager and CRDs removed", time.monotonic() - began)
+
+
+def _knows(call: Callable[..., str], kind: str) -> bool:
+    return bool(call(MANAGEMENT, "get", "customresourcedefinitions", "--ignore-not-found", kind))
+
+
 class _Deployment:
-    def __init__(self, lab: LocalLab, without: Collection[str], say: Say) -> None:
+    def __init__(self, lab: Lab, without: Collection[str], say: Say) -> None:
         self._lab = lab
         self._without = without
         self._began = time.monotonic()
         self._tell = say
 
     async def run(self) -> None:
-        management = self._lab.spec.management
         crds = _crds()
-        await self._apply(management, [crd for _, crd in crds])
-        async with self._client(management.name) as client:
+        await self._apply(MANAGEMENT, [crd for _, crd in crds])
+        async with self._client(MANAGEMENT) as client:
             await _established(client, [crd["metadata"]["name"] for _, crd in crds])
             self._say("management: CRDs established")
             if "manager" in self._without:
                 return
-            await self._apply(management, self._manifest("manager"))
-            await self._apply(management, [_config(), *(_tenant(item) for item in self._lab.spec.tenants)])
-            await _deployment_ready(client, names.MANAGER_NAMESPACE, "kubelb-manager", management.name)
+            await self._apply(MANAGEMENT, self._manifest("manager"))
+            await self._apply(MANAGEMENT, [self._config(), *map(_tenant, tenants(self._lab))])
+            await _deployment_ready(client, names.MANAGER_NAMESPACE, "kubelb-manager", MANAGEMENT)
             self._say("management: manager ready")
             async with asyncio.TaskGroup() as group:
-                for tenant in self._lab.spec.tenants:
+                for tenant in tenants(self._lab):
                     group.create_task(self._tenant(client, tenant))
 
-    async def _tenant(self, management: KubeClient, cluster: ClusterSpec) -> None:
-        kubeconfig = await _credential(management, tenant_name(cluster.name))
-        number = cluster.name.removeprefix("tenant-")
-        path = self._lab.inner_kubeconfig(f"ccm-{number}")
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, kubeconfig)
-        self._say(f"{cluster.name}: Tenant {tenant_name(cluster.name)} has its credential")
+    async def _tenant(self, management: KubeClient, cluster: str) -> None:
+        kubeconfig = await _credential(management, tenant_name(cluster))
+        self._lab.keep_credential(cluster, kubeconfig)
+        self._say(f"{cluster}: Tenant {tenant_name(cluster)} has its credential")
         if "ccm" in self._without:
             return
         crds = [crd for name, crd in _crds() if name in _TENANT_CRDS]
         await self._apply(cluster, [*crds, *_agent_settings(cluster, kubeconfig)])
         await self._apply(cluster, self._manifest("ccm"))
-        async with self._client(cluster.name) as client:
-            await _deployment_ready(client, names.MANAGER_NAMESPACE, "kubelb-ccm", cluster.name)
-        self._say(f"{cluster.name}: agent ready")
+        async with self._client(cluster) as client:
+            await _deployment_ready(client, names.MANAGER_NAMESPACE, "kubelb-ccm", cluster)
+        self._say(f"{cluster}: agent ready")
 
     def _manifest(self, part: str) -> list[Object]:
-        project = self._lab.spec.project
-        if project is None:
-            raise LabError(f"packages/{part}/deploy/{part}.yaml: the testbed was installed without the source tree")
-        return _documents(project / "packages" / part / "deploy" / f"{part}.yaml")
+        documents = _manifest(part)
+        for document in documents:
+            for container in view.objects(document, "spec", "template", "spec", "containers"):
+                container["image"] = self._lab.image(container["image"])
+        return documents
 
-    async def _apply(self, cluster: ClusterSpec, documents: list[Object]) -> None:
+    def _config(self) -> Object:
+        return {
+            "apiVersion": names.API_VERSION,
+            "kind": "Config",
+            "metadata": {"name": names.CONFIG_NAME, "namespace": names.MANAGER_NAMESPACE},
+            # Two Envoys, each on a node of its own where there are two: what all must acknowledge is then
+            # more than one, and a node's loss leaves one.
+            "spec": {
+                "envoyProxy": {"replicas": 2, "singlePodPerNode": True, "image": self._lab.image(ENVOY_IMAGE)},
+            },
+        }
+
+    async def _apply(self, cluster: str, documents: list[Object]) -> None:
         command = [
-            str(self._lab.spec.binaries / "kubectl"),
-            f"--kubeconfig={self._lab.kubeconfig(cluster.name)}",
+            str(self._lab.kubectl),
+            f"--kubeconfig={self._lab.kubeconfig(cluster)}",
             "apply",
             "--filename=-",
         ]
@@ -103,10 +150,10 @@ class _Deployment:
             capture_output=True,
             check=False,
             timeout=_READY_SECONDS,
-            env=self._lab.environment(cluster.name),
+            env=self._lab.environment(cluster),
         )
         if done.returncode:
-            raise LabError(f"{cluster.name}: kubectl apply: {done.stderr.strip()}")
+            raise LabError(f"{cluster}: kubectl apply: {done.stderr.strip()}")
 
     @asynccontextmanager
     async def _client(self, cluster: str) -> AsyncIterator[KubeClient]:
@@ -128,6 +175,13 @@ def _crds() -> list[tuple[str, Object]]:
     return [(item.name.removesuffix(".yaml"), yaml.safe_load(item.read_text())) for item in files]
 
 
+def _manifest(part: str) -> list[Object]:
+    root = project()
+    if root is None:
+        raise LabError(f"packages/{part}/deploy/{part}.yaml: the testbed was installed without the source tree")
+    return _documents(root / "packages" / part / "deploy" / f"{part}.yaml")
+
+
 def _documents(path: Path) -> list[Object]:
     try:
         return [item for item in yaml.safe_load_all(path.read_text()) if item]
@@ -135,27 +189,16 @@ def _documents(path: Path) -> list[Object]:
         raise LabError(f"{path}: {error}") from error
 
 
-def _config() -> Object:
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": "Config",
-        "metadata": {"name": names.CONFIG_NAME, "namespace": names.MANAGER_NAMESPACE},
-        # Two Envoys, one for each node of a default lab, each on its own: what all must acknowledge is
-        # then more than one, and a node's loss leaves one.
-        "spec": {"envoyProxy": {"replicas": 2, "singlePodPerNode": True}},
-    }
-
-
-def _tenant(cluster: ClusterSpec) -> Object:
+def _tenant(cluster: str) -> Object:
     return {
         "apiVersion": names.API_VERSION,
         "kind": "Tenant",
-        "metadata": {"name": tenant_name(cluster.name)},
+        "metadata": {"name": tenant_name(cluster)},
         "spec": {},
     }
 
 
-def _agent_settings(cluster: ClusterSpec, kubeconfig: str) -> list[Object]:
+def _agent_settings(cluster: str, kubeconfig: str) -> list[Object]:
     metadata = {"namespace": names.MANAGER_NAMESPACE}
     return [
         {
@@ -174,7 +217,7 @@ def _agent_settings(cluster: ClusterSpec, kubeconfig: str) -> list[Object]:
             "kind": "ConfigMap",
             "metadata": {**metadata, "name": "kubelb-ccm"},
             "data": {
-                "KUBELB_CCM_CLUSTER_NAME": tenant_name(cluster.name),
+                "KUBELB_CCM_CLUSTER_NAME": tenant_name(cluster),
                 "KUBELB_CCM_NODE_ADDRESS_TYPE": "InternalIP",
             },
         },

@@ -14,6 +14,7 @@ from kubelb_common.kube.errors import NotFound
 from kubelb_common.kube.port import Object, Resource
 from kubelb_common.objects import conditions, view
 from kubelb_common.testing import builders
+from kubelb_e2e.clusters.base import Lab
 from kubelb_e2e.traffic import Traffic
 from kubelb_e2e.wait import Waiter
 
@@ -95,7 +96,7 @@ class Environment:
     tenants: list[Tenant]
     traffic: Traffic
     wait: Waiter
-    lab: Any
+    lab: Lab
     hosts: Iterator[int] = field(default_factory=itertools.count)
 
     @property

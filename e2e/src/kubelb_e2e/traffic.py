@@ -53,7 +53,7 @@ class Traffic:
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._reading = asyncio.create_task(self._read())
-        #: All requests of this worker's loads and their failures, for the report.
+        #: All requests of this worker's loads since `reset`, and their failures, for the report.
         self.total = Tally()
 
     async def _read(self) -> None:
@@ -133,6 +133,11 @@ class Traffic:
                 setattr(tally, key, value)
             self.total.requests += tally.requests
             self.total.failures += tally.failures
+            self.total.slowest_ms = max(self.total.slowest_ms, tally.slowest_ms)
+
+    def reset(self) -> None:
+        """Begin a new total, for the next scenario."""
+        self.total = Tally()
 
     async def close(self) -> None:
         """End the worker."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kubelb_e2e.audit import writes_of_agents
+from kubelb_e2e.clusters.base import Capability
 from kubelb_e2e.scenario import Environment
 
 
+@pytest.mark.needs(Capability.AUDIT)
 async def test_no_writes_while_idle(env: Environment) -> None:
     """With objects served and nothing changing, our agents write nothing for a minute."""
     tenant, host = env.tenant, env.host()

@@ -6,8 +6,8 @@ import base64
 
 import pytest
 
-from kubelb_e2e.clusters.local.agent import env, fields
 from kubelb_e2e.catalogue import Image
+from kubelb_e2e.clusters.local.agent import env, fields
 
 POD = {"metadata": {"name": "web-0", "namespace": "shop", "uid": "u1", "labels": {"app": "web"}}, "spec": {}}
 FACTS = fields.Facts("node-1", "10.99.10.1", "10.244.1.2")

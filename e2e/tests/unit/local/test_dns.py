@@ -7,7 +7,8 @@ from dnslib import QTYPE, RCODE, DNSRecord
 from kubelb_common.kube.port import Object
 from kubelb_common.runtime.store import Store
 from kubelb_e2e.clusters.local import dns, model
-from kubelb_e2e.clusters.local.zone import BY_SERVICE, LabZone, ServiceZone, service_of_slice
+from kubelb_e2e.clusters.local.zone import LabZone, ServiceZone
+from kubelb_e2e.clusters.slices import BY_SERVICE, service_of_slice
 
 
 def service(name: str, **spec: object) -> Object:

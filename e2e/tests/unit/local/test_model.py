@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kubelb_e2e.clusters.base import tenant_name
 from kubelb_e2e.clusters.local import model
 from kubelb_e2e.clusters.local.model import LabSpec, NodeSpec
 
@@ -49,7 +50,7 @@ def test_names_of_nodes_and_namespaces_are_unique(tmp_path: Path) -> None:
 
 
 def test_a_tenants_object_does_not_share_the_prefix_of_its_cluster() -> None:
-    assert model.tenant_name("tenant-2") == "lab-2"
+    assert tenant_name("tenant-2") == "lab-2"
 
 
 @pytest.mark.parametrize("wrong", [{"tenants": -1}, {"tenants": 101}, {"nodes": 0}, {"nodes": 101}])

@@ -12,14 +12,15 @@ from kubelb_common.kube.errors import KubeError, NotFound
 from kubelb_common.kube.port import KubeClient
 from kubelb_common.kube.resources import ENDPOINT_SLICES, NODES, SERVICE_ACCOUNTS, SERVICES
 from kubelb_common.runtime.informer import Informer
+from kubelb_e2e.clusters import client as door
+from kubelb_e2e.clusters.addresses import AddressController, Pool
 from kubelb_e2e.clusters.base import LabError
-from kubelb_e2e.clusters.local import client as door
 from kubelb_e2e.clusters.local import control_plane, credentials, dns, network, nodes, wire
-from kubelb_e2e.clusters.local.addresses import AddressController, Pool
 from kubelb_e2e.clusters.local.model import ClusterSpec, LabSpec, NodeSpec, pool_addresses
 from kubelb_e2e.clusters.local.processes import Processes, tail
 from kubelb_e2e.clusters.local.progress import Progress
-from kubelb_e2e.clusters.local.zone import BY_SERVICE, LabZone, ServiceZone, service_of_slice
+from kubelb_e2e.clusters.local.zone import LabZone, ServiceZone
+from kubelb_e2e.clusters.slices import BY_SERVICE, service_of_slice
 
 _NODES_SECONDS = 120.0
 _POLL_SECONDS = 0.1
@@ -114,8 +115,16 @@ class LocalCluster:
             self._zone.services = services.store
             node_informer = Informer(client, NODES)
             informers.append(node_informer)
+            by_name = {node.name: node for node in self.spec.nodes}
             addresses = AddressController(
-                self.spec, client, self._pool, services=services, slices=slices, nodes=node_informer
+                by_name,
+                client,
+                self._pool,
+                services=services,
+                slices=slices,
+                nodes=node_informer,
+                put=lambda name, address: network.put_address(by_name[name], address),
+                take=lambda name, address: network.take_address(by_name[name], address),
             )
         for informer in informers:
             self._background(informer.run())

@@ -14,7 +14,7 @@ import yaml
 
 from kubelb_common import pki
 from kubelb_e2e.clusters.local.model import API_SERVICE_ADDRESS, ClusterSpec, NodeSpec
-from kubelb_e2e.clusters.local.state import write_atomically
+from kubelb_e2e.clusters.state import write_atomically
 
 HARNESS_USER = "kubelb-lab"
 _LIFETIME = timedelta(days=30)
@@ -76,14 +76,6 @@ def write_kubeconfig(path: Path, name: str, server: str, ca_pem: bytes, user: pk
         "current-context": name,
     }
     write_atomically(path, yaml.safe_dump(document, sort_keys=False))
-
-
-def with_server(kubeconfig: str, server: str) -> str:
-    """Return the text of a kubeconfig whose clusters are all reached at `server` (another way to the same)."""
-    document = yaml.safe_load(kubeconfig)
-    for cluster in document["clusters"]:
-        cluster["cluster"]["server"] = server
-    return yaml.safe_dump(document, sort_keys=False)
 
 
 def _write_node(cluster: ClusterSpec, node: NodeSpec, ca: pki.KeyPair, now: datetime) -> None:

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MANAGEMENT = "management"
+from kubelb_e2e.clusters.base import MANAGEMENT, tenant_cluster
+
 NODE_NETWORK = "10.99.0.0/16"
 LAB_ADDRESS = "10.99.0.1"
 PREFIX = 16
@@ -196,15 +197,6 @@ class LabSpec:
         return cls(**_paths(raw, "directory", "binaries", "project", "images"), clusters=clusters, without=without)
 
 
-def tenant_name(cluster: str) -> str:
-    """Return the name of the Tenant object for the cluster `tenant-<n>`: `lab-<n>`.
-
-    Not the cluster's own name, because a Tenant whose name begins with `tenant-` shares its namespace
-    with one that does not.
-    """
-    return "lab-" + cluster.removeprefix("tenant-")
-
-
 def plan(
     name: str,
     directory: Path,
@@ -220,7 +212,7 @@ def plan(
     """Return the plan of a lab with one management cluster and `tenants` tenants of `nodes` nodes each."""
     if not 0 <= tenants <= MAX_TENANTS or not 1 <= nodes <= MAX_NODES:
         raise ValueError(f"a lab has 0-{MAX_TENANTS} tenants and 1-{MAX_NODES} nodes per cluster")
-    cluster_names = [MANAGEMENT, *(f"tenant-{number}" for number in range(1, tenants + 1))]
+    cluster_names = [MANAGEMENT, *(tenant_cluster(number) for number in range(1, tenants + 1))]
     clusters = tuple(
         _plan_cluster(name, directory, cluster, index, nodes=nodes, images=images)
         for index, cluster in enumerate(cluster_names)

@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import socket
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from kubelb_e2e.clusters import arp
 from kubelb_e2e.clusters.local import netns
 from kubelb_e2e.clusters.local.model import LAB_ADDRESS, PREFIX, ClusterSpec, LabSpec, NodeSpec
 
@@ -129,7 +128,7 @@ def detach_pod(node: NodeSpec, pod_uid: str) -> None:
 def put_address(node: NodeSpec, address: str) -> None:
     """Put a LoadBalancer address on a node and tell the neighbours; harmless if it is there."""
     netns.ip([f"address replace {address}/32 dev eth0"], node.netns)
-    netns.call(node.netns, lambda: _announce(address))
+    netns.call(node.netns, lambda: arp.announce("eth0", address))
 
 
 def take_address(node: NodeSpec, address: str) -> None:
@@ -194,16 +193,3 @@ def _allocate(node: NodeSpec, pod_uid: str) -> str:
         last.write_text(address)
         return address
     raise netns.NetworkError(f"node {node.name}: all {len(hosts)} addresses of {node.pod_cidr} are in use")
-
-
-def _announce(address: str) -> None:
-    """Send a gratuitous ARP for `address` on eth0, so that nobody keeps the former node's MAC address."""
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
-        sender.bind(("eth0", 0))
-        mac = sender.getsockname()[4]
-        packed = socket.inet_aton(address)
-        broadcast = b"\xff" * 6
-        for operation in (1, 2):
-            arp = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation)
-            target = bytes(6) if operation == 1 else broadcast
-            sender.send(broadcast + mac + b"\x08\x06" + arp + mac + packed + target + packed)

@@ -3,47 +3,56 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from kubelb_e2e.clusters.base import Capability, LabError
-from kubelb_e2e.clusters.local import model, state, system, wire
-from kubelb_e2e.clusters.local.credentials import with_server
+from kubelb_e2e.clusters import podlogs, state
+from kubelb_e2e.clusters.base import (
+    MANAGEMENT,
+    Capability,
+    Facts,
+    LabError,
+    PodLog,
+    PodPlace,
+    Say,
+    Status,
+    Wish,
+    credential_name,
+    project,
+    variables,
+)
+from kubelb_e2e.clusters.kubeconfigs import with_server
+from kubelb_e2e.clusters.local import model, network, system, wire
+from kubelb_e2e.clusters.local import podlogs as logfiles
 from kubelb_e2e.clusters.local.model import ClusterSpec, LabSpec
 from kubelb_e2e.clusters.local.processes import tail
-from kubelb_e2e.clusters.local.state import Running
+from kubelb_e2e.clusters.local.running import Running
 
-Say = Callable[[str, float], None]
 _START_SECONDS = 30.0
 _DOWN_SECONDS = 10.0
 #: Enter the folder of the caller where it exists, and end with the process that entered.
 _SHIM = 'cd "$0" 2>/dev/null || cd /; exec setpriv --pdeathsig TERM -- "$@"'
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What `up` was asked for; None means that any running lab will do, and the default for a new one."""
+CAPABILITIES = frozenset(
+    {
+        Capability.ENTER,
+        Capability.AUDIT,
+        Capability.NODE_FAULTS,
+        Capability.POD_PROCESSES,
+        Capability.KEPT_LOGS,
+        Capability.QUICK_VOLUMES,
+    }
+)
+NAME = "local"
 
-    tenants: int | None = None
-    nodes: int | None = None
-    without: tuple[str, ...] | None = None
-    images: Path | None = None
-    kube_proxy_sync: str | None = None
 
-    def differs(self, lab: LabSpec) -> str:
-        """Return in words where a running lab is not what is wished for, empty if it is."""
-        pairs = {
-            "--tenants": (self.tenants, len(lab.tenants)),
-            "--nodes": (self.nodes, len(lab.management.nodes)),
-            "--images": (self.images, lab.images),
-            "--kube-proxy-sync": (self.kube_proxy_sync, lab.kube_proxy_sync),
-        }
-        return ", ".join(f"{flag} is {now}" for flag, (asked, now) in pairs.items() if asked not in (None, now))
+#: Prints what an address answers.
+_FETCH = "import sys, urllib.request as u; sys.stdout.write(u.urlopen(sys.argv[1], timeout=5).read().decode())"
 
 
 class LocalLab:
@@ -53,49 +62,63 @@ class LocalLab:
         self.spec = spec
         self._running = running
 
-    @classmethod
-    def find(cls, name: str) -> LocalLab:
-        """Return the running lab `name`; raises LabError if there is none."""
-        directory = state.lab_directory(name)
-        running = Running.load(directory)
-        if running is None or not running.lab.alive:
-            others = ", ".join(other for other in state.labs() if other != name)
-            hint = f"; other labs: {others}" if others else ""
-            crashed = " (its folder is there: it crashed)" if directory.exists() else ""
-            raise LabError(f"lab {name!r} does not run{crashed}; start it: kubelb-e2e up --name {name}{hint}")
-        return cls(_read_plan(directory), running)
-
-    @classmethod
-    def up(cls, name: str, wish: Wish, *, binaries: Callable[[], Path], say: Say) -> LocalLab:
-        """Start the lab `name`, or wait for the one that runs; returns when its clusters are ready.
-
-        Raises LabError: something is missing on this machine, a step failed, or the running lab is not
-        what was asked for.
-        """
-        directory = state.lab_directory(name)
-        with state.locked(name):
-            running = Running.load(directory)
-            if running is None or not running.lab.alive:
-                system.check_tools()
-                mode = system.choose_mode()
-                _clear(directory, running, say)
-                _launch(_plan(name, directory, wish, binaries()), mode)
-                running = _wait_running(directory)
-        lab = cls(_read_plan(directory), running)
-        different = wish.differs(lab.spec)
-        if different:
-            raise LabError(f"lab {name!r} runs already and {different}; end it first: kubelb-e2e down --name {name}")
-        lab.follow(say)
-        return lab
-
     def follow(self, say: Say) -> None:
         """Report progress until the lab is ready; raises LabError with the reason if it fails."""
         for answer in wire.ask(self.spec.control_socket, {"op": "follow"}, timeout=None):
             say(answer.get("progress") or answer["ok"], answer["seconds"])
 
-    def status(self) -> wire.Message:
+    def status(self) -> Status:
         """Return the daemon's view: phase, processes, LoadBalancer addresses."""
-        return wire.ask_once(self.spec.control_socket, {"op": "status"})
+        now = wire.ask_once(self.spec.control_socket, {"op": "status"})
+        processes = now["processes"]
+        rows = [
+            (
+                item["name"],
+                str(item["pid"]),
+                "runs" if item["exit_code"] is None else f"ended with {item['exit_code']}",
+            )
+            for item in processes
+        ]
+        return Status(
+            headline=f"lab {self.name}: {now['phase']} for {now['seconds']:.0f} s, folder {self.spec.directory}",
+            columns=("process", "pid in the lab", "state"),
+            rows=tuple(rows),
+            addresses=dict(sorted(now["addresses"].items())),
+            notes=("Limits, fsGroup, runAsUser and sysctls of pods are accepted and not enforced here.",),
+            healthy=now["phase"] == "ready" and all(item["exit_code"] is None for item in processes),
+        )
+
+    def facts(self) -> Facts:
+        """Return nothing: its nodes say all there is."""
+        return Facts()
+
+    def logs(
+        self, pod: str, *, cluster: str | None = None, container: str | None = None, all_runs: bool = False
+    ) -> list[PodLog]:
+        """Return logs, also of pods that are gone; see Lab."""
+        sources = logfiles.sources(self.spec)
+        return podlogs.choose(sources, pod, cluster=cluster, container=container, all_runs=all_runs)
+
+    def audit_log(self, cluster: str) -> Path:
+        """Return the API server's audit log."""
+        return self._cluster(cluster).audit_log
+
+    def export(self, folder: Path) -> None:
+        """Copy the lab's log, and of each cluster the logs of control plane, nodes, audit and pods."""
+        shutil.copy2(self.spec.directory / "lab.log", folder / "lab.log")
+        for cluster in self.spec.clusters:
+            shutil.copytree(cluster.logs, folder / cluster.name / "logs", dirs_exist_ok=True)
+
+    def pages(self, pod: PodPlace, port: int, paths: Sequence[str]) -> dict[str, str]:
+        """Ask from inside the pod's network namespace; see Lab."""
+        inside = ["nsenter", f"--net=/run/netns/{network.pod_netns(pod.uid)}", "--"]
+        found = {}
+        for path in paths:
+            done = self.run([*inside, sys.executable, "-c", _FETCH, f"http://127.0.0.1:{port}{path}"])
+            if done.returncode:
+                raise LabError(f"{path}: {(done.stderr.strip().splitlines() or ['no answer'])[-1]}")
+            found[path] = done.stdout
+        return found
 
     def command(self, cluster: str, action: str, **arguments: str) -> wire.Message:
         """Have the daemon do something in a cluster, for example stop a node's heartbeat."""
@@ -132,31 +155,36 @@ class LocalLab:
         state.write_atomically(path, with_server(text, f"https://{address}"))
         return path
 
-    def environment(self, cluster: str = model.MANAGEMENT) -> dict[str, str]:
+    def keep_credential(self, tenant: str, kubeconfig: str) -> None:
+        """Keep the agent's kubeconfig of a tenant."""
+        path = self.inner_kubeconfig(credential_name(tenant))
+        path.parent.mkdir(exist_ok=True)
+        state.write_atomically(path, kubeconfig)
+
+    def environment(self, cluster: str = MANAGEMENT) -> dict[str, str]:
         """Return the variables of a command inside the lab: kubeconfigs, and kubectl in PATH."""
-        variables = {"KUBECONFIG": str(self._cluster(cluster).kubeconfig)}
-        for item in self.spec.clusters:
-            variables[f"KUBECONFIG_{_variable(item.name)}"] = str(item.kubeconfig)
+        found = {item.name: item.kubeconfig for item in self.spec.clusters}
         for item in self.spec.tenants:
-            name = item.name.replace("tenant-", "ccm-")
+            name = credential_name(item.name)
             if (path := self.inner_kubeconfig(name)).exists():
-                variables[f"KUBECONFIG_{_variable(name)}"] = str(path)
-        # Without it kubectl keeps its cache in HOME, or here if there is no HOME.
-        variables["KUBECACHEDIR"] = str(self.spec.directory / "kubectl-cache")
+                found[name] = path
         base = system.environment()
-        return {**base, **variables, "PATH": f"{self.spec.binaries}{os.pathsep}{base['PATH']}"}
+        return {
+            **base,
+            **variables(found),
+            "KUBECONFIG": str(self._cluster(cluster).kubeconfig),
+            # Without it kubectl keeps its cache in HOME, or here if there is no HOME.
+            "KUBECACHEDIR": str(self.spec.directory / "kubectl-cache"),
+            "PATH": f"{self.spec.binaries}{os.pathsep}{base['PATH']}",
+        }
 
     def command_line(self, command: Sequence[str]) -> list[str]:
         """Return the command line that runs `command` inside the lab from the host."""
         enter = system.enter_command(self._mode, self._running.lab.pid)
         return [*enter, "/bin/sh", "-c", _SHIM, str(Path.cwd()), *command]
 
-    def replace_process(self, command: Sequence[str], cluster: str) -> NoReturn:
-        """Become `command` inside the lab: same terminal, its exit code is ours."""
-        os.execvpe("nsenter", self.command_line(command), self.environment(cluster))  # noqa: S606  # no shell is meant
-
     def run(
-        self, command: Sequence[str], *, cluster: str = model.MANAGEMENT, env: Mapping[str, str] | None = None
+        self, command: Sequence[str], *, cluster: str = MANAGEMENT, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run `command` inside the lab and return its output; no exception for its exit code."""
         return subprocess.run(
@@ -173,9 +201,28 @@ class LocalLab:
         return self.spec.name
 
     @property
+    def provider(self) -> str:
+        """Name of the provider."""
+        return NAME
+
+    @property
+    def without(self) -> tuple[str, ...]:
+        """Parts of the product that are not deployed."""
+        return self.spec.without
+
+    @property
+    def kubectl(self) -> Path:
+        """That of the control plane's version."""
+        return self.spec.binaries / "kubectl"
+
+    def image(self, name: str) -> str:
+        """Return the catalogue's own name: it is the registry."""
+        return name
+
+    @property
     def capabilities(self) -> frozenset[Capability]:
         """What a lab of namespaces can do; limits of pods are not enforced."""
-        return frozenset({Capability.ENTER, Capability.AUDIT, Capability.NODE_FAULTS})
+        return CAPABILITIES
 
     @property
     def cluster_names(self) -> tuple[str, ...]:
@@ -198,17 +245,72 @@ class LocalLab:
             raise LabError(f"no cluster {asked or name!r} in lab {self.spec.name!r}; there are {known}") from None
 
 
-def down(name: str) -> bool:
-    """End the lab `name` and remove its folder, also after a crash; return whether there was anything."""
-    directory = state.lab_directory(name)
-    with state.locked(name):
-        if not directory.exists():
-            return False
+class LocalProvider:
+    """Labs of processes and network namespaces; `binaries` finds or names the control plane's programs."""
+
+    name = NAME
+    capabilities = CAPABILITIES
+    keeps_clusters = False
+
+    def __init__(self, binaries: Callable[[], Path]) -> None:
+        self._binaries = binaries
+
+    def up(self, name: str, wish: Wish, *, say: Say) -> LocalLab:
+        """Start the lab `name`, or wait for the one that runs; returns when its clusters are ready.
+
+        Raises LabError: something is missing on this machine, a step failed, or the running lab is not
+        what was asked for.
+        """
+        directory = state.lab_directory(name)
+        with state.locked(name):
+            running = Running.load(directory)
+            if running is None or not running.lab.alive:
+                system.check_tools()
+                mode = system.choose_mode()
+                _clear(directory, running, say)
+                _launch(_plan(name, directory, wish, self._binaries()), mode)
+                running = _wait_running(directory)
+        lab = LocalLab(_read_plan(directory), running)
+        different = _differs(wish, lab.spec)
+        if different:
+            raise LabError(f"lab {name!r} runs already and {different}; end it first: kubelb-e2e down --name {name}")
+        lab.follow(say)
+        return lab
+
+    def find(self, name: str) -> LocalLab:
+        """Return the running lab `name`; raises LabError if there is none."""
+        directory = state.lab_directory(name)
         running = Running.load(directory)
-        if running is not None:
-            _end(directory, running)
-        state.remove(directory)
-    return True
+        if running is None or not running.lab.alive:
+            others = ", ".join(other for other in state.labs() if other != name)
+            hint = f"; other labs: {others}" if others else ""
+            crashed = " (its folder is there: it crashed)" if directory.exists() else ""
+            raise LabError(f"lab {name!r} does not run{crashed}; start it: kubelb-e2e up --name {name}{hint}")
+        return LocalLab(_read_plan(directory), running)
+
+    def down(self, name: str, *, say: Say) -> bool:
+        """End the lab `name` and remove its folder, also after a crash; return whether there was anything."""
+        del say  # it is quick
+        directory = state.lab_directory(name)
+        with state.locked(name):
+            if not directory.exists():
+                return False
+            running = Running.load(directory)
+            if running is not None:
+                _end(directory, running)
+            state.remove(directory)
+        return True
+
+
+def _differs(wish: Wish, lab: LabSpec) -> str:
+    """Return in words where a running lab is not what is wished for, empty if it is."""
+    pairs = {
+        "--tenants": (wish.tenants, len(lab.tenants)),
+        "--nodes": (wish.nodes, len(lab.management.nodes)),
+        "--images": (wish.images, lab.images),
+        "--kube-proxy-sync": (wish.kube_proxy_sync, lab.kube_proxy_sync),
+    }
+    return ", ".join(f"{flag} is {now}" for flag, (asked, now) in pairs.items() if asked not in (None, now))
 
 
 def _end(directory: Path, running: Running) -> None:
@@ -237,28 +339,20 @@ def _clear(directory: Path, running: Running | None, say: Say) -> None:
 def _plan(name: str, directory: Path, wish: Wish, binaries: Path) -> LabSpec:
     if wish.images is not None and not wish.images.is_file():
         raise LabError(f"--images {wish.images}: no such file")
-    state.create(directory)
+    state.create(directory, NAME)
     lab = model.plan(
         name,
         directory,
         tenants=1 if wish.tenants is None else wish.tenants,
         nodes=wish.nodes or 2,
         binaries=binaries,
-        project=_project(),
+        project=project(),
         without=wish.without or (),
         images=wish.images.absolute() if wish.images else None,
         kube_proxy_sync=wish.kube_proxy_sync or "1s",
     )
     lab.dump()
     return lab
-
-
-def _project() -> Path | None:
-    """Return the source tree that this package runs from, None if it was installed apart."""
-    for folder in Path(__file__).resolve().parents:
-        if (folder / "packages" / "manager").is_dir():
-            return folder
-    return None
 
 
 def _launch(lab: LabSpec, mode: system.Mode) -> None:
@@ -296,7 +390,3 @@ def _read_plan(directory: Path) -> LabSpec:
         return LabSpec.load(directory)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LabError(f"{directory / 'lab.json'} is unreadable ({error}); end the lab: kubelb-e2e down") from error
-
-
-def _variable(name: str) -> str:
-    return name.upper().replace("-", "_")

@@ -18,11 +18,9 @@ from typing import Protocol
 from kubelb_common.kube.port import Object
 from kubelb_common.runtime.store import Store
 from kubelb_e2e.clusters.local.model import LAB_ZONE, LabSpec
+from kubelb_e2e.clusters.slices import BY_SERVICE
 
 _CLUSTER_ZONE = ("cluster", "local")
-#: Index of EndpointSlices by `namespace/service`.
-BY_SERVICE = "service"
-SERVICE_LABEL = "kubernetes.io/service-name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +103,3 @@ class LabZone:
             addresses = tuple(item["ip"] for item in ingress if item.get("ip"))
             return Answer(addresses) if addresses else None
         return None
-
-
-def service_of_slice(item: Object) -> list[str]:
-    """Return the values of the index BY_SERVICE for an EndpointSlice."""
-    metadata = item["metadata"]
-    name = (metadata.get("labels") or {}).get(SERVICE_LABEL)
-    return [f"{metadata['namespace']}/{name}"] if name else []

@@ -1,7 +1,8 @@
-"""The lab's folder on the host and who is alive: paths, process identities, stale folders.
+"""The lab's folder on the host and who is alive: paths, process identities, claims.
 
-A lab's processes are known by pid *and* start time, since a pid alone is soon somebody else's. A
-folder whose lab process is gone is stale: a crash or a reboot left it; `up` and `down` remove it.
+A lab of any provider has one folder of its name. Processes are known by pid *and* start time, since a
+pid alone is soon somebody else's. A test run claims its lab: a lab whose claim is held by nobody alive
+is what a killed run left, and the next run removes it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from kubelb_e2e.clusters.base import LabError
 #: sockaddr_un holds 108 bytes with the final zero; the longest socket name is added to the folder.
 _SOCKET_PATH_MAX = 107
 _LONGEST_SOCKET = "/control.sock"
+_PROVIDER = "provider"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?")
 
 
@@ -39,13 +41,13 @@ class ProcessId:
     @classmethod
     def of(cls, pid: int) -> ProcessId | None:
         """Return the identity of the running process `pid`, None if there is none."""
-        found = _stat(pid)
+        found = stat_fields(pid)
         return cls(pid, int(found[19])) if found else None
 
     @property
     def alive(self) -> bool:
         """Whether it still runs; a zombie does not."""
-        found = _stat(self.pid)
+        found = stat_fields(self.pid)
         return found is not None and found[0] != "Z" and int(found[19]) == self.started
 
     def kill(self) -> None:
@@ -53,28 +55,6 @@ class ProcessId:
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """The two ends of a running lab: the host's side (forwarder) and the lab's first process."""
-
-    host: ProcessId
-    lab: ProcessId
-    mode: str
-
-    def dump(self, directory: Path) -> None:
-        """Write to `running.json`, whole or not at all."""
-        write_atomically(directory / "running.json", json.dumps(asdict(self)))
-
-    @classmethod
-    def load(cls, directory: Path) -> Running | None:
-        """Return what `dump` wrote, or None."""
-        try:
-            raw: dict[str, Any] = json.loads((directory / "running.json").read_text())
-            return cls(ProcessId(**raw["host"]), ProcessId(**raw["lab"]), raw["mode"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
 
 
 def state_root() -> Path:
@@ -100,14 +80,28 @@ def lab_directory(name: str) -> Path:
     return directory
 
 
-def labs() -> list[str]:
-    """Return the names of all labs of this user that have a folder."""
+def labs() -> dict[str, str]:
+    """Return all labs of this user that have a folder: name -> provider, sorted by name."""
     root = state_root()
-    return sorted(entry.name for entry in root.iterdir() if (entry / "lab.json").exists()) if root.is_dir() else []
+    found = sorted(root.iterdir()) if root.is_dir() else []
+    return {entry.name: provider for entry in found if (provider := provider_of(entry))}
 
 
-def create(directory: Path) -> None:
-    """Create a lab's folder for this user alone; raises LabError."""
+def provider_of(directory: Path) -> str | None:
+    """Return the provider whose lab has this folder, None if there is no lab in it."""
+    try:
+        return (directory / _PROVIDER).read_text().strip()
+    except OSError:
+        return None
+
+
+def _claim(directory: Path) -> Path:
+    """Return the claim's place: beside the folder, so that it is there before the lab is and until it is gone."""
+    return directory.parent / f".{directory.name}.claim"
+
+
+def create(directory: Path, provider: str) -> None:
+    """Create the folder of a lab of `provider`, for this user alone; raises LabError."""
     root = directory.parent
     try:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -117,6 +111,27 @@ def create(directory: Path) -> None:
         raise LabError(f"cannot create the lab's folder {directory}: {error.strerror}; set KUBELB_LAB_DIR") from error
     if owner != os.getuid():
         raise LabError(f"{root} belongs to another user; set KUBELB_LAB_DIR to a folder of your own")
+    write_atomically(directory / _PROVIDER, provider + "\n")
+
+
+def claim(directory: Path) -> None:
+    """Say that this process makes the lab of this folder, there already or not, and will end it."""
+    directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if (own := ProcessId.of(os.getpid())) is not None:
+        write_atomically(_claim(directory), json.dumps(asdict(own)))
+
+
+def release(directory: Path) -> None:
+    """Take the claim back: the lab is gone, or stays and belongs to nobody."""
+    _claim(directory).unlink(missing_ok=True)
+
+
+def claimed_by(directory: Path) -> ProcessId | None:
+    """Return who claimed the lab, alive or not; None if nobody did."""
+    try:
+        return ProcessId(**json.loads(_claim(directory).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def remove(directory: Path) -> None:
@@ -158,17 +173,7 @@ def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
     temporary.replace(path)
 
 
-def child_of(pid: int) -> int | None:
-    """Return the pid of the first child of `pid`, None if it has none (yet)."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            found = _stat(int(entry.name))
-            if found and int(found[1]) == pid and found[0] != "Z":
-                return int(entry.name)
-    return None
-
-
-def _stat(pid: int) -> list[str] | None:
+def stat_fields(pid: int) -> list[str] | None:
     """Return the fields of /proc/PID/stat after the command's name: state, ppid, ..., start time at 19."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

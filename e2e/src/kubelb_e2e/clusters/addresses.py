@@ -3,7 +3,7 @@
 What a cloud's load balancer or MetalLB does in a real cluster. For each Service without a
 `loadBalancerClass`: an address of the pool (`spec.loadBalancerIP` if it is free and in the pool), put
 on one node and announced by ARP, then written to `status.loadBalancer.ingress` with ipMode VIP;
-kube-proxy on that node does the rest.
+kube-proxy on that node does the rest. How an address comes onto a node is the provider's.
 
 * With `externalTrafficPolicy: Local` the node is one with a ready endpoint of the Service, and the
   address moves when that changes: first onto the new node, then off the old one.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from kubelb_common.kube.port import KubeClient, Object
 from kubelb_common.kube.resources import SERVICES
@@ -24,12 +24,11 @@ from kubelb_common.runtime.controller import DONE, Controller, Result
 from kubelb_common.runtime.informer import Informer
 from kubelb_common.runtime.keys import ObjectKey
 from kubelb_common.runtime.store import Store
-from kubelb_e2e.clusters.local import network
-from kubelb_e2e.clusters.local.model import ClusterSpec, NodeSpec
-from kubelb_e2e.clusters.local.netns import NetworkError
-from kubelb_e2e.clusters.local.zone import BY_SERVICE, SERVICE_LABEL
+from kubelb_e2e.clusters.base import LabError
+from kubelb_e2e.clusters.slices import BY_SERVICE, SERVICE_LABEL
 
-Place = Callable[[NodeSpec, str], None]
+#: Called with a node's name and an address; may take its time, and raise LabError.
+Place = Callable[[str, str], None]
 
 
 class Pool:
@@ -67,22 +66,24 @@ class AddressController:
 
     def __init__(
         self,
-        cluster: ClusterSpec,
+        node_names: Collection[str],
         client: KubeClient,
         pool: Pool,
         *,
         services: Informer,
         slices: Informer,
         nodes: Informer,
-        put: Place = network.put_address,
-        take: Place = network.take_address,
+        put: Place,
+        take: Place,
+        placed: Mapping[str, str] | None = None,
     ) -> None:
-        self._nodes_by_name = {node.name: node for node in cluster.nodes}
+        """Prepare; `placed` (address -> node) is what an earlier run put there."""
+        self._node_names = frozenset(node_names)
         self._client = client
         self.pool = pool
         self._services, self._slices, self._nodes = services.store, slices.store, nodes.store
         self._put, self._take = put, take
-        self._placed: dict[str, str] = {}
+        self._placed: dict[str, str] = dict(placed or {})
         self.controller = Controller("lab-addresses", self.reconcile)
         self.controller.watch(services)
         self.controller.watch(slices, _service_key)
@@ -97,7 +98,7 @@ class AddressController:
         wished = [*_addresses(service), service["spec"].get("loadBalancerIP") or ""]
         address = self.pool.allocate(key, wished)
         if address is None:
-            raise NetworkError(f"Service {key}: all LoadBalancer addresses of the lab are in use")
+            raise LabError(f"Service {key}: all LoadBalancer addresses of the lab are in use")
         await self._place(address, choose_node(service, self._candidates(key, service), self._placed.get(address)))
         if _addresses(service) != [address]:
             ingress = [{"ip": address, "ipMode": "VIP"}]
@@ -106,7 +107,7 @@ class AddressController:
 
     def _candidates(self, key: ObjectKey, service: Object) -> list[str]:
         ready = [item["metadata"]["name"] for item in self._nodes.list() if _is_ready(item)]
-        known = [name for name in ready if name in self._nodes_by_name]
+        known = [name for name in ready if name in self._node_names]
         if service["spec"].get("externalTrafficPolicy") != "Local":
             return known
         local = _nodes_with_endpoint(self._slices, key)
@@ -117,12 +118,12 @@ class AddressController:
         if name == before:
             return
         if name is not None:
-            await asyncio.to_thread(self._put, self._nodes_by_name[name], address)
+            await asyncio.to_thread(self._put, name, address)
             self._placed[address] = name
         else:
             del self._placed[address]
         if before is not None:
-            await asyncio.to_thread(self._take, self._nodes_by_name[before], address)
+            await asyncio.to_thread(self._take, before, address)
 
     async def _release(self, key: ObjectKey, service: Object | None) -> None:
         address = self.pool.used.get(key)

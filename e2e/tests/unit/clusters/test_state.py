@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from kubelb_e2e.clusters import state
 from kubelb_e2e.clusters.base import LabError
-from kubelb_e2e.clusters.local import state
-from kubelb_e2e.clusters.local.state import ProcessId, Running
+from kubelb_e2e.clusters.local.running import Running
+from kubelb_e2e.clusters.state import ProcessId
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +81,28 @@ def test_remove_takes_read_only_folders(root: Path) -> None:
 def test_the_lock_of_a_name_is_held_by_one(root: Path) -> None:
     with state.locked("a"), state.locked("b"), pytest.raises(LabError, match="another"), state.locked("a", timeout=0):
         pass
+
+
+def test_a_claim_is_there_before_the_lab_and_after_its_holder(root: Path) -> None:
+    folder = root / "shop"
+    assert state.claimed_by(folder) is None
+    state.claim(folder)
+    held = state.claimed_by(folder)
+    assert held is not None
+    assert held.alive
+    assert held.pid == os.getpid()
+    state.create(folder, "kind")
+    state.remove(folder)
+    assert state.claimed_by(folder) == held, "it outlives the folder"
+    state.release(folder)
+    assert state.claimed_by(folder) is None
+    assert list(root.iterdir()) == []
+
+
+def test_labs_are_known_with_their_providers(root: Path) -> None:
+    state.create(root / "b", "kind")
+    state.create(root / "a", "local")
+    (root / "stray").mkdir()
+    assert state.labs() == {"a": "local", "b": "kind"}
+    assert state.provider_of(root / "b") == "kind"
+    assert state.provider_of(root / "stray") is None

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
@@ -14,13 +13,10 @@ from kubelb_common.runtime.informer import Informer
 from kubelb_common.runtime.keys import ObjectKey
 from kubelb_common.testing import builders
 from kubelb_common.testing.fake_kube import FakeKube
-from kubelb_e2e.clusters.local import model
-from kubelb_e2e.clusters.local.addresses import AddressController, Pool
-from kubelb_e2e.clusters.local.model import NodeSpec
-from kubelb_e2e.clusters.local.zone import BY_SERVICE, service_of_slice
+from kubelb_e2e.clusters.addresses import AddressController, Pool
+from kubelb_e2e.clusters.slices import BY_SERVICE, service_of_slice
 
-CLUSTER = model.plan("x", Path("/x"), tenants=0, nodes=2, binaries=Path("/b")).management
-ONE, TWO = (node.name for node in CLUSTER.nodes)
+ONE, TWO = "node-1", "node-2"
 A, B = "10.99.200.1", "10.99.200.2"
 MORE = ["10.99.200.3", "10.99.200.4"]
 
@@ -31,13 +27,13 @@ class Lab:
     placed: dict[str, set[str]] = field(default_factory=dict)
     steps: list[tuple[str, str, str]] = field(default_factory=list)
 
-    def put(self, node: NodeSpec, address: str) -> None:
-        self.placed.setdefault(address, set()).add(node.name)
-        self.steps.append(("put", node.name, address))
+    def put(self, node: str, address: str) -> None:
+        self.placed.setdefault(address, set()).add(node)
+        self.steps.append(("put", node, address))
 
-    def take(self, node: NodeSpec, address: str) -> None:
-        self.placed[address].discard(node.name)
-        self.steps.append(("take", node.name, address))
+    def take(self, node: str, address: str) -> None:
+        self.placed[address].discard(node)
+        self.steps.append(("take", node, address))
 
     async def address(self, name: str) -> str | None:
         status = (await self.kube.get(SERVICES, name, "default")).get("status", {})
@@ -85,7 +81,7 @@ async def running() -> AsyncIterator[Lab]:
     informers[1].store.add_index(BY_SERVICE, service_of_slice)
     services, slices, nodes = informers
     controller = AddressController(
-        CLUSTER,
+        (ONE, TWO),
         lab.kube,
         Pool([A, B, *MORE]),
         services=services,

@@ -1,0 +1,26 @@
+"""Images of the catalogue onto the nodes that run them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from kubelb_e2e import catalogue, docker
+from kubelb_e2e.clusters.base import MANAGEMENT, LabError
+
+#: What runs only in the management cluster; the rest of the catalogue is for tenants.
+_MANAGEMENT = ("kubelb/manager", "kubelb/envoy")
+
+
+def wanted(cluster: str, names: Iterable[str]) -> list[str]:
+    """Return which images of the catalogue a cluster needs, in order."""
+    own = cluster == MANAGEMENT
+    return [name for name in names if (name.partition(":")[0] in _MANAGEMENT) == own]
+
+
+def check() -> list[str]:
+    """Return the catalogue's images; raises LabError if one was not built."""
+    names = list(catalogue.load())
+    missing = [name for name in names if docker.image_id(name) is None]
+    if missing:
+        raise LabError(f"not built yet: {', '.join(missing)}; build them: make images")
+    return names

@@ -1,0 +1,22 @@
+"""Where programs are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from kubelb_e2e.clusters.base import Unavailable
+
+
+def find(name: str, asked: Path | None, *fallbacks: Path | str | None, cure: str) -> Path:
+    """Return a program: the one asked for, else the first fallback that is there, else of PATH; raises Unavailable."""
+    if asked is not None:
+        return asked.absolute()
+    for item in fallbacks:
+        if item and os.access(item, os.X_OK):
+            return Path(item).absolute()
+    found = shutil.which(name)
+    if found is None:
+        raise Unavailable(f"no `{name}` on this machine: {cure}")
+    return Path(found)
