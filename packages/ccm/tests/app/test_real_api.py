@@ -58,10 +58,10 @@ async def prepare(admin):
     await until(lambda: admin.list(resources.ROUTES, "tenant-ccm"))
 
 
-async def test_an_ingress_lives_and_dies(real_api):
-    admin = AioClient(kubeconfig.load(real_api.kubeconfig))
-    tenant = AioClient(kubeconfig.load(real_api.user(ACCOUNT)))
-    hub = ManagementClient(kubeconfig.load(real_api.kubeconfig))
+async def test_an_ingress_lives_and_dies(own_real_api):
+    admin = AioClient(kubeconfig.load(own_real_api.kubeconfig))
+    tenant = AioClient(kubeconfig.load(own_real_api.user(ACCOUNT)))
+    hub = ManagementClient(kubeconfig.load(own_real_api.kubeconfig))
     await prepare(admin)
     app = App(Options("ccm", metrics=None, health=None), tenant, hub)
     agent = asyncio.create_task(app.run())

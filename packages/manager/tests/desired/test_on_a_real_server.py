@@ -165,5 +165,3 @@ async def test_copy_of_an_ingress(client: AioClient, owner: Object) -> None:
     copied = translate_route(route, Context(home)).copy
     assert copied is not None
     await settles(client, copied)
-    # The server is shared: an agent in another test would export it.
-    await client.delete(INGRESSES, copied["metadata"]["name"], home)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import shutil
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from kubelb_common import pki
+from kubelb_common.testing import ports
 from kubelb_manager.bootstrap.render import BootstrapOptions, TlsFiles, files
 from kubelb_manager.delivery import identity
 from kubelb_manager.delivery.cache import Cache
@@ -52,19 +52,19 @@ def find_envoy() -> str | None:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return ports.free()[0]
 
 
 async def until(condition: Callable[[], object] | Callable[[], Awaitable[object]], what: str) -> None:
-    async with asyncio.timeout(SECONDS):
-        while True:
-            result = condition()
-            if await result if asyncio.iscoroutine(result) else result:
-                return
-            await asyncio.sleep(0.01)
-    raise AssertionError(what)
+    try:
+        async with asyncio.timeout(SECONDS):
+            while True:
+                result = condition()
+                if await result if asyncio.iscoroutine(result) else result:
+                    return
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"never: {what}") from None
 
 
 @dataclass

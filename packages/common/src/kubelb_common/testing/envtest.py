@@ -11,7 +11,6 @@ import ctypes
 import json
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import tempfile
@@ -24,7 +23,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from kubelb_common import pki
-from kubelb_common.testing import binaries
+from kubelb_common.testing import binaries, ports
 
 SERVICE_CIDR = "10.96.0.0/16"
 START_TIMEOUT = 60.0  # seconds
@@ -98,7 +97,7 @@ def start(folder: Path | None = None) -> RealApi:
     """
     programs = binaries.require(("etcd", "kube-apiserver"))
     folder = folder or Path(tempfile.mkdtemp(prefix="kubelb-api-"))
-    client_port, peer_port, secure_port = _free_ports(3)
+    client_port, peer_port, secure_port = ports.free(3)
     now = datetime.now(UTC)
     ca = pki.create_ca("kubelb-test", now=now, lifetime=_LIFETIME)
     _write_credentials(folder, ca, now)
@@ -210,12 +209,3 @@ def _name(process: subprocess.Popen[bytes]) -> str:
 
 def _log_end(folder: Path, process: subprocess.Popen[bytes]) -> str:
     return (folder / f"{_name(process)}.log").read_text(encoding="utf-8", errors="replace")[-2000:]
-
-
-def _free_ports(count: int) -> list[int]:
-    """Return loopback ports that were free a moment ago, all different."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(item.getsockname()[1]) for item in sockets]
-    for item in sockets:
-        item.close()
-    return ports
