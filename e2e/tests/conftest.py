@@ -21,7 +21,8 @@ from kubelb_common.kube.errors import AlreadyExists, NotFound
 from kubelb_common.objects import view
 from kubelb_e2e import artifacts, config, product, providers, report
 from kubelb_e2e.clusters import state
-from kubelb_e2e.clusters.base import Lab, LabError, Unavailable, Wish, credential_name, not_for, tenants
+from kubelb_e2e.clusters.base import Lab, Wish, credential_name, not_for, tenants
+from kubelb_e2e.errors import LabError, Unavailable
 from kubelb_e2e.scenario import Environment, Tenant
 from kubelb_e2e.traffic import Traffic, traffic
 from kubelb_e2e.wait import Waiter

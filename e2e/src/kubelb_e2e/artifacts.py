@@ -23,7 +23,8 @@ import yaml
 
 from kubelb_common import names
 from kubelb_e2e import tables
-from kubelb_e2e.clusters.base import MANAGEMENT, Lab, LabError, PodPlace
+from kubelb_e2e.clusters.base import MANAGEMENT, Lab, PodPlace
+from kubelb_e2e.errors import LabError
 
 _ADMIN_PORT = 9001
 _PAGES = {

@@ -16,9 +16,10 @@ from typing import ParamSpec
 import click
 
 from kubelb_e2e import artifacts, product, providers, tables
-from kubelb_e2e.clusters.base import MANAGEMENT, Lab, LabError, Unavailable, Wish, not_for
+from kubelb_e2e.clusters.base import MANAGEMENT, Lab, Wish, not_for
 from kubelb_e2e.clusters.local import model
 from kubelb_e2e.clusters.state import state_root
+from kubelb_e2e.errors import LabError, Unavailable
 
 _P = ParamSpec("_P")
 _PARTS = ("ccm", "manager")

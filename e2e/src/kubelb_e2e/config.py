@@ -36,7 +36,9 @@ class Kind:
         kubernetes: the minor that is used unless another is asked for.
         node_mebibytes: memory of a control plane with the product's pods beside it, as measured.
         worker_mebibytes: memory of a further node.
-        addresses: who gives Services their addresses: `lab`, or the name of what is installed instead.
+        addresses: who gives Services their addresses: `lab`, `metallb` or `cloud-provider-kind`.
+        metallb: path of MetalLB's manifest.
+        cloud_provider_kind: path of the program.
     """
 
     kind: str
@@ -46,6 +48,8 @@ class Kind:
     node_mebibytes: int
     worker_mebibytes: int
     addresses: str
+    metallb: str
+    cloud_provider_kind: str
 
     def image(self, minor: str | None) -> str:
         """Return the node image of a Kubernetes minor; raises ConfigurationError."""

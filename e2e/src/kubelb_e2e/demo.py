@@ -24,8 +24,9 @@ from kubelb_common.runtime.clock import SystemClock
 from kubelb_common.runtime.informer import Informer
 from kubelb_common.telemetry import logs
 from kubelb_e2e import product, providers
-from kubelb_e2e.clusters.base import Lab, LabError, Wish, credential_name
+from kubelb_e2e.clusters.base import Lab, Wish, credential_name
 from kubelb_e2e.clusters.base import tenants as tenants_of
+from kubelb_e2e.errors import LabError
 from kubelb_e2e.scenario import ECHO_TCP, Tenant
 from kubelb_e2e.traffic import Traffic, traffic
 

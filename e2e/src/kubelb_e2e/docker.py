@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kubelb_e2e.clusters.base import LabError, Unavailable
+from kubelb_e2e.errors import LabError, Unavailable
 
 _QUICK_SECONDS = 30.0
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

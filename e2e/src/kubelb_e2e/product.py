@@ -26,7 +26,8 @@ from kubelb_common.kube.port import KubeClient, Object
 from kubelb_common.kube.resources import CRDS, DEPLOYMENTS, PODS, SECRETS
 from kubelb_common.objects import view
 from kubelb_e2e.clusters import client as door
-from kubelb_e2e.clusters.base import MANAGEMENT, Lab, LabError, Say, project, tenant_name, tenants
+from kubelb_e2e.clusters.base import MANAGEMENT, Lab, Say, project, tenant_name, tenants
+from kubelb_e2e.errors import LabError
 
 ENVOY_IMAGE = "kubelb/envoy:1.40.0"
 _READY_SECONDS = 120.0

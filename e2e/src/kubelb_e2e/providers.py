@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from kubelb_e2e import product, provision
 from kubelb_e2e.clusters import state
-from kubelb_e2e.clusters.base import LabError, Provider, Say
+from kubelb_e2e.clusters.base import Provider, Say
 from kubelb_e2e.clusters.existing import ExistingProvider
 from kubelb_e2e.clusters.kind.provider import KindProvider
 from kubelb_e2e.clusters.local.provider import LocalProvider
+from kubelb_e2e.errors import LabError
 
 DEFAULT = "local"
 _ALL: tuple[Provider, ...] = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kubelb_common.testing.binaries import MissingPrograms, require
-from kubelb_e2e.clusters.base import LabError
+from kubelb_e2e.errors import LabError
 
 
 def binaries() -> Path:

@@ -24,8 +24,8 @@ from kubelb_common.runtime.controller import DONE, Controller, Result
 from kubelb_common.runtime.informer import Informer
 from kubelb_common.runtime.keys import ObjectKey
 from kubelb_common.runtime.store import Store
-from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.slices import BY_SERVICE, SERVICE_LABEL
+from kubelb_e2e.errors import LabError
 
 #: Called with a node's name and an address; may take its time, and raise LabError.
 Place = Callable[[str, str], None]

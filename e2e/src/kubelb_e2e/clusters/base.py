@@ -20,14 +20,6 @@ _TENANT = "tenant-"
 Say = Callable[[str, float], None]
 
 
-class LabError(Exception):
-    """A lab cannot do what was asked; the text says what, where and what to do."""
-
-
-class Unavailable(LabError):  # noqa: N818  # named for what it says
-    """This provider cannot work on this machine (exit code 2); the text says what is missing and the cure."""
-
-
 class Capability(enum.Enum):
     """What not every provider can do."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from kubelb_common.kube import kubeconfig
 from kubelb_common.kube.aio import AioClient
 from kubelb_common.kube.errors import ConfigError
-from kubelb_e2e.clusters.base import LabError
+from kubelb_e2e.errors import LabError
 
 
 def connect(path: Path) -> AioClient:

@@ -18,18 +18,9 @@ from pathlib import Path
 
 from kubelb_common.testing import binaries
 from kubelb_e2e.clusters import programs, state
-from kubelb_e2e.clusters.base import (
-    MANAGEMENT,
-    Capability,
-    Facts,
-    LabError,
-    Say,
-    Status,
-    Unavailable,
-    Wish,
-    tenant_cluster,
-)
+from kubelb_e2e.clusters.base import MANAGEMENT, Capability, Facts, Say, Status, Wish, tenant_cluster
 from kubelb_e2e.clusters.outside import OutsideLab
+from kubelb_e2e.errors import LabError, Unavailable
 
 NAME = "existing"
 CAPABILITIES = frozenset({Capability.ENTER, Capability.LIMITS})

@@ -21,16 +21,10 @@ from typing import Any
 
 from kubelb_common.objects import view
 from kubelb_e2e.clusters import podlogs, state
-from kubelb_e2e.clusters.base import (
-    MANAGEMENT,
-    LabError,
-    PodLog,
-    PodPlace,
-    credential_name,
-    variables,
-)
+from kubelb_e2e.clusters.base import MANAGEMENT, PodLog, PodPlace, credential_name, variables
 from kubelb_e2e.clusters.kubeconfigs import server_of, with_server
 from kubelb_e2e.clusters.podlogs import LogSource
+from kubelb_e2e.errors import LabError
 
 _ANSWER_SECONDS = 10.0
 _FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")

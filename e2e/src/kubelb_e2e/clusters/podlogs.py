@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from kubelb_e2e.clusters.base import LabError, PodLog
+from kubelb_e2e.clusters.base import PodLog
+from kubelb_e2e.errors import LabError
 
 
 @dataclass(frozen=True, slots=True)

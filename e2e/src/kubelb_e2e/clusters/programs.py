@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from kubelb_e2e.clusters.base import Unavailable
+from kubelb_e2e.errors import Unavailable
 
 
 def find(name: str, asked: Path | None, *fallbacks: Path | str | None, cure: str) -> Path:

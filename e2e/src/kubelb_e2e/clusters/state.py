@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kubelb_e2e.clusters.base import LabError
+from kubelb_e2e.errors import LabError
 
 #: sockaddr_un holds 108 bytes with the final zero; the longest socket name is added to the folder.
 _SOCKET_PATH_MAX = 107
@@ -43,6 +43,30 @@ class ProcessId:
         """Return the identity of the running process `pid`, None if there is none."""
         found = stat_fields(pid)
         return cls(pid, int(found[19])) if found else None
+
+    @classmethod
+    def read(cls, path: Path) -> ProcessId | None:
+        """Return the process that a file names (`write`) if it is alive, else None."""
+        try:
+            found = cls(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+        return found if found.alive else None
+
+    def write(self, path: Path) -> None:
+        """Write it to a file, whole or not at all."""
+        write_atomically(path, json.dumps(asdict(self)))
+
+    def end(self, patience: float = 5.0) -> None:
+        """Ask it to end, and end it at once if it has not after `patience` seconds."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGTERM)
+        deadline = time.monotonic() + patience
+        while self.alive:
+            if time.monotonic() > deadline:
+                self.kill()
+            time.sleep(0.02)
 
     @property
     def alive(self) -> bool:
@@ -118,7 +142,7 @@ def claim(directory: Path) -> None:
     """Say that this process makes the lab of this folder, there already or not, and will end it."""
     directory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if (own := ProcessId.of(os.getpid())) is not None:
-        write_atomically(_claim(directory), json.dumps(asdict(own)))
+        own.write(_claim(directory))
 
 
 def release(directory: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from kubelb_e2e.clusters import state
-from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.local.running import Running
 from kubelb_e2e.clusters.state import ProcessId
+from kubelb_e2e.errors import LabError
 
 
 @pytest.fixture(autouse=True)

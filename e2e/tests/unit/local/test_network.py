@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.local import system
+from kubelb_e2e.errors import LabError
 
 SCRIPT = '''
 import json, socket, subprocess, sys

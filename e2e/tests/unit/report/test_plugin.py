@@ -224,7 +224,7 @@ def test_no_page_under_xdist(tree):
 )
 def test_a_lab_that_does_not_start(tree, raising, told):
     broken = CONFTEST.replace('print("lab started")', raising)
-    tree.makeconftest(broken + "\nfrom kubelb_e2e.clusters.base import LabError\n")
+    tree.makeconftest(broken + "\nfrom kubelb_e2e.errors import LabError\n")
     # The inner pytest lets Ctrl-C out of itself after its session has ended in good order.
     result = tree.runpytest_subprocess("-p", "no:cacheprovider")
     assert result.ret != 0

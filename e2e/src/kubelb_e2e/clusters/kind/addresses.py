@@ -27,16 +27,16 @@ from kubelb_e2e import docker
 from kubelb_e2e.clusters import arp, state
 from kubelb_e2e.clusters import client as door
 from kubelb_e2e.clusters.addresses import AddressController, Pool
-from kubelb_e2e.clusters.base import MANAGEMENT, LabError
+from kubelb_e2e.clusters.base import MANAGEMENT
 from kubelb_e2e.clusters.kind import docker_net
 from kubelb_e2e.clusters.kind.plan import LabPlan, pool
 from kubelb_e2e.clusters.slices import BY_SERVICE, service_of_slice
+from kubelb_e2e.errors import LabError
 
 PART = "address controller"
 TOOLS_IMAGE = "kubelb/tools:0.1.0"
 _INTERFACE = "eth0"
 _START_SECONDS = 20.0
-_END_SECONDS = 5.0
 _PID = "addresses.json"
 
 
@@ -74,11 +74,7 @@ class Nodes:
 
 def running(directory: Path) -> state.ProcessId | None:
     """Return the lab's process, None if it does not run."""
-    try:
-        found = state.ProcessId(**json.loads((directory / _PID).read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-    return found if found.alive else None
+    return state.ProcessId.read(directory / _PID)
 
 
 def log_file(directory: Path) -> Path:
@@ -110,16 +106,8 @@ def start(directory: Path) -> None:
 
 def stop(directory: Path) -> None:
     """End the process; harmless if it does not run."""
-    found = running(directory)
-    if found is None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(found.pid, signal.SIGTERM)
-    deadline = time.monotonic() + _END_SECONDS
-    while found.alive:
-        if time.monotonic() > deadline:
-            found.kill()
-        time.sleep(0.02)
+    if (found := running(directory)) is not None:
+        found.end()
 
 
 async def run(directory: Path) -> int:
@@ -154,7 +142,7 @@ async def run(directory: Path) -> int:
         await informer.wait_synced()
     tasks.append(asyncio.create_task(controller.run()))
     if (own := state.ProcessId.of(os.getpid())) is not None:
-        state.write_atomically(directory / _PID, json.dumps({"pid": own.pid, "started": own.started}))
+        own.write(directory / _PID)
     await ended.wait()
     for task in tasks:
         task.cancel()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kubelb_e2e import catalogue, docker
-from kubelb_e2e.clusters.base import MANAGEMENT, LabError
+from kubelb_e2e.clusters.base import MANAGEMENT
+from kubelb_e2e.errors import LabError
 
 #: What runs only in the management cluster; the rest of the catalogue is for tenants.
 _MANAGEMENT = ("kubelb/manager", "kubelb/envoy")

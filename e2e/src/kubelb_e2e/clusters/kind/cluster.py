@@ -24,12 +24,12 @@ from kubelb_common.kube.resources import NODES, SERVICE_ACCOUNTS
 from kubelb_common.objects import conditions, view
 from kubelb_e2e import docker
 from kubelb_e2e.clusters import client as door
-from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.kind import faults
 from kubelb_e2e.clusters.kind.plan import ClusterPlan, LabPlan
+from kubelb_e2e.errors import LabError
 
 #: On which network kind puts its nodes. "Experimental" for as long as kind has existed, and without a rival.
-_NETWORK = "KIND_EXPERIMENTAL_DOCKER_NETWORK"
+NETWORK = "KIND_EXPERIMENTAL_DOCKER_NETWORK"
 _CREATE_SECONDS = 600.0
 _READY_SECONDS = 240.0
 _DELETE_SECONDS = 120.0
@@ -135,7 +135,7 @@ class Cluster(KindCluster):  # type: ignore[misc]  # pytest-kind has no types
     ) -> subprocess.CompletedProcess[str]:
         """Run kind; both its outputs are in `stdout`."""
         command = [str(self._lab.kind), *arguments]
-        environment = {**os.environ, _NETWORK: self._lab.network}
+        environment = {**os.environ, NETWORK: self._lab.network}
         try:
             return subprocess.run(
                 command,

@@ -8,8 +8,8 @@ names is somebody else's and is left alone.
 from __future__ import annotations
 
 from kubelb_e2e import docker
-from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.kind.plan import network_name
+from kubelb_e2e.errors import LabError
 
 LABEL = "io.kubelb.e2e.lab"
 #: Of kind, on the containers of its nodes.

@@ -9,13 +9,14 @@ import shutil
 import time
 from pathlib import Path
 
-from kubelb_e2e import docker
+from kubelb_e2e import config, docker
 from kubelb_e2e.clusters import state
-from kubelb_e2e.clusters.base import Capability, Facts, LabError, Status
-from kubelb_e2e.clusters.kind import addresses, docker_net
+from kubelb_e2e.clusters.base import Capability, Facts, Status
+from kubelb_e2e.clusters.kind import addresses, balancer, docker_net
 from kubelb_e2e.clusters.kind.cluster import Cluster
 from kubelb_e2e.clusters.kind.plan import LabPlan
 from kubelb_e2e.clusters.outside import OutsideLab
+from kubelb_e2e.errors import LabError
 
 NAME = "kind"
 #: Network faults belong to `local`; a kind cluster writes no audit log.
@@ -62,8 +63,8 @@ class KindLab(OutsideLab):
                 where = item["NetworkSettings"]["Networks"].get(self.plan.network, {}) if item else {}
                 phase = str(item["State"]["Status"]) if item else "gone"
                 rows.append((cluster.name, node, where.get("IPAddress", ""), phase))
-        controller = addresses.running(self.directory)
-        rows.append(("", addresses.PART, "", "runs" if controller else "ended"))
+        name, runs = balancer.state_of(self.directory, config.kind())
+        rows.append(("", name, "", "runs" if runs else "ended"))
         healthy = all(row[3] in ("running", "runs") for row in rows)
         served: dict[str, str] = {}
         with contextlib.suppress(LabError):

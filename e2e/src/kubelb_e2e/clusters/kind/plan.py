@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kubelb_e2e.clusters.base import MANAGEMENT, LabError, tenant_cluster
+from kubelb_e2e.clusters.base import MANAGEMENT, tenant_cluster
+from kubelb_e2e.errors import LabError
 
 #: Each cluster takes one /16 of 10.128-191.* for pods and one of 10.192-255.* for Services.
 MAX_TENANTS = 60

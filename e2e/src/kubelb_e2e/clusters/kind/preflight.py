@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubelb_e2e import config, docker
-from kubelb_e2e.clusters.base import Unavailable
 from kubelb_e2e.clusters.kind.plan import ClusterPlan, LabPlan
+from kubelb_e2e.errors import Unavailable
 
 #: Measured: a cluster of one node takes about 28 instances, one of three nodes 58.
 INOTIFY_PER_CLUSTER = 28

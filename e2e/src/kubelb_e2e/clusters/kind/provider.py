@@ -17,11 +17,12 @@ from pathlib import Path
 from kubelb_common.testing import binaries
 from kubelb_e2e import config, docker
 from kubelb_e2e.clusters import programs, state
-from kubelb_e2e.clusters.base import LabError, Say, Wish, project
-from kubelb_e2e.clusters.kind import addresses, carry, docker_net, preflight
+from kubelb_e2e.clusters.base import Say, Wish, project
+from kubelb_e2e.clusters.kind import balancer, carry, docker_net, preflight
 from kubelb_e2e.clusters.kind.cluster import Cluster
 from kubelb_e2e.clusters.kind.lab import CAPABILITIES, NAME, KindLab, complete
 from kubelb_e2e.clusters.kind.plan import LabPlan, plan
+from kubelb_e2e.errors import LabError
 
 _READY = "ready"
 _TENANTS = 1
@@ -42,6 +43,7 @@ class KindProvider:
         version = docker.check()
         with state.locked(name):
             settings = _settings()
+            balancer.check(settings)
             running = _running(directory)
             if running is not None and not wish.fresh:
                 if different := _differs(wish, running, settings):
@@ -49,7 +51,7 @@ class KindProvider:
                         f"lab {name!r} runs already and {different}; replace it: --fresh, or end it: "
                         f"kubelb-e2e down --name {name}"
                     )
-                return _complete(running, tell)
+                return _complete(running, settings, tell)
             wanted = _plan(name, directory, wish, settings)
             _check_names(wanted)
             kept = _clear(wanted, wish, tell)
@@ -207,13 +209,13 @@ def _build(wanted: LabPlan, settings: config.Kind, kept: set[str], tell: _Tell) 
                 tell(f"{spec.name}: created, {spec.nodes} nodes ready")
 
         _side_by_side(make, len(wanted.clusters), width)
-        lab = _complete(wanted, tell)
+        lab = _complete(wanted, settings, tell)
         (wanted.directory / _READY).touch()
     return lab
 
 
-def _complete(lab: LabPlan, tell: _Tell) -> KindLab:
-    """Bring images, and have the lab's process running."""
+def _complete(lab: LabPlan, settings: config.Kind, tell: _Tell) -> KindLab:
+    """Bring images, and have running what gives addresses."""
     names = carry.check()
 
     def load(number: int) -> None:
@@ -224,7 +226,7 @@ def _complete(lab: LabPlan, tell: _Tell) -> KindLab:
         tell(f"{spec.name}: images loaded")
 
     _side_by_side(load, len(lab.clusters), 2)
-    addresses.start(lab.directory)
+    balancer.start(lab, settings)
     return KindLab(lab)
 
 
@@ -271,7 +273,7 @@ def _export(wanted: LabPlan) -> Path | None:
 
 def _remove(name: str, directory: Path, tell: _Tell) -> bool:
     """Remove process, clusters, network and folder of a lab; return whether there was anything."""
-    addresses.stop(directory)
+    balancer.stop(directory)
     there = directory.exists()
     if docker_net.exists(name):
         there = True

@@ -14,13 +14,13 @@ from kubelb_common.kube.resources import ENDPOINT_SLICES, NODES, SERVICE_ACCOUNT
 from kubelb_common.runtime.informer import Informer
 from kubelb_e2e.clusters import client as door
 from kubelb_e2e.clusters.addresses import AddressController, Pool
-from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.local import control_plane, credentials, dns, network, nodes, wire
 from kubelb_e2e.clusters.local.model import ClusterSpec, LabSpec, NodeSpec, pool_addresses
 from kubelb_e2e.clusters.local.processes import Processes, tail
 from kubelb_e2e.clusters.local.progress import Progress
 from kubelb_e2e.clusters.local.zone import LabZone, ServiceZone
 from kubelb_e2e.clusters.slices import BY_SERVICE, service_of_slice
+from kubelb_e2e.errors import LabError
 
 _NODES_SECONDS = 120.0
 _POLL_SECONDS = 0.1

@@ -15,10 +15,10 @@ from pathlib import Path
 import aiohttp
 import yaml
 
-from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.local import credentials
 from kubelb_e2e.clusters.local.model import API_PORT, SERVICE_CIDR, ClusterSpec, LabSpec
 from kubelb_e2e.clusters.local.processes import Process, Processes, tail
+from kubelb_e2e.errors import LabError
 
 READY_SECONDS = 180.0
 _POLL_SECONDS = 0.1

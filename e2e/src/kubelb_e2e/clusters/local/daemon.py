@@ -21,13 +21,13 @@ import time
 from pathlib import Path
 
 from kubelb_common.telemetry import logs
-from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.local import dns, netns, network, wire
 from kubelb_e2e.clusters.local.cluster import LocalCluster
 from kubelb_e2e.clusters.local.model import LAB_ADDRESS, LabSpec
 from kubelb_e2e.clusters.local.processes import Processes
 from kubelb_e2e.clusters.local.progress import Progress
 from kubelb_e2e.clusters.local.zone import LabZone
+from kubelb_e2e.errors import LabError
 
 STARTING, READY, FAILED = "starting", "ready", "failed"
 

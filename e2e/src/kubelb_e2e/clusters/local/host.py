@@ -19,10 +19,10 @@ import sys
 from pathlib import Path
 from typing import cast
 
-from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.local import system, wire
 from kubelb_e2e.clusters.local.running import Running, child_of
 from kubelb_e2e.clusters.state import ProcessId
+from kubelb_e2e.errors import LabError
 
 _TARGET = re.compile(r"[0-9.]+:[0-9]{1,5}")
 _FIRST_PROCESS_SECONDS = 20.0

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kubelb_e2e.clusters.base import LabError
 from kubelb_e2e.clusters.local import netns
+from kubelb_e2e.errors import LabError
 
 _TAIL_BYTES = 6000
 _TAIL_LINES = 15

@@ -15,7 +15,6 @@ from kubelb_e2e.clusters.base import (
     MANAGEMENT,
     Capability,
     Facts,
-    LabError,
     PodLog,
     PodPlace,
     Say,
@@ -31,6 +30,7 @@ from kubelb_e2e.clusters.local import podlogs as logfiles
 from kubelb_e2e.clusters.local.model import ClusterSpec, LabSpec
 from kubelb_e2e.clusters.local.processes import tail
 from kubelb_e2e.clusters.local.running import Running
+from kubelb_e2e.errors import LabError
 
 _START_SECONDS = 30.0
 _DOWN_SECONDS = 10.0

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from typing import Literal
 
-from kubelb_e2e.clusters.base import LabError
+from kubelb_e2e.errors import LabError
 
 Mode = Literal["user", "root"]
 

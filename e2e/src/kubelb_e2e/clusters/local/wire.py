@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kubelb_e2e.clusters.base import LabError
+from kubelb_e2e.errors import LabError
 
 Message = dict[str, Any]
 Send = Callable[[Message], Awaitable[None]]
