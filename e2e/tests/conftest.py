@@ -175,11 +175,29 @@ async def worker(lab: Lab) -> AsyncIterator[Traffic]:
         yield running
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def ended(clients: dict[str, AioClient]) -> AsyncIterator[list[Tenant]]:
+    """The tenants of scenarios that are over; when all are, nothing may be left of them in any cluster."""
+    found: list[Tenant] = []
+    yield found
+    waiter = Waiter(config.intervals())
+    for tenant in found:
+        await _gone(waiter, tenant.name, tenant.client, tenant.namespace)
+    for namespace in sorted({tenant.hub_namespace for tenant in found}):
+
+        async def check(namespace: str = namespace) -> None:
+            for resource in (resources.ROUTES, resources.LOAD_BALANCERS, resources.INGRESSES):
+                left = (await clients["management"].list(resource, namespace)).items
+                assert not left, f"{resource.kind} left in {namespace}: {[view.name(item) for item in left]}"
+
+        await waiter.eventually("removed", check)
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def env(
-    request: pytest.FixtureRequest, lab: Lab, clients: dict[str, AioClient], worker: Traffic
+    request: pytest.FixtureRequest, lab: Lab, clients: dict[str, AioClient], worker: Traffic, ended: list[Tenant]
 ) -> AsyncIterator[Environment]:
-    """The lab, and a namespace in each tenant that goes at the end; a failure leaves a dump."""
+    """The lab, and a namespace in each tenant that is deleted at the end; a failure leaves a dump."""
     head = re.sub(r"[^a-z0-9-]", "-", request.node.name.removeprefix("test_").lower())[:40].strip("-")
     waiter = Waiter(config.intervals())
     members = []
@@ -199,8 +217,8 @@ async def env(
         sys.stdout.write(f"dump: {folder}\n")
     for tenant in members:
         await tenant.client.delete(resources.NAMESPACES, head)
-    for tenant in members:
-        await _gone(waiter, tenant.name, tenant.client, head)
+    # They go while the next scenario runs; `ended` sees to it that they do.
+    ended += members
 
 
 async def _make_namespace(waiter: Waiter, cluster: str, client: AioClient, name: str) -> None:

@@ -74,7 +74,7 @@ def _find(name: str, kind: str | None) -> Lab:
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def main() -> None:
-    r"""Real Kubernetes clusters on this machine for KubeLB: one management cluster and its tenants.
+    """Real Kubernetes clusters on this machine for KubeLB: one management cluster and its tenants.
 
     \b
     kubelb-e2e up --tenants 2                        start a lab with the product in it
@@ -91,7 +91,7 @@ def main() -> None:
     kind      clusters in Docker containers on a Docker network of the lab's own
     existing  clusters that are there already, by their kubeconfigs:
               KUBELB_E2E_MANAGEMENT and KUBELB_E2E_TENANTS (several, separated by `:`)
-    """
+    """  # noqa: D301  # click's mark for "keep these lines" is the character itself
 
 
 def _parts(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:

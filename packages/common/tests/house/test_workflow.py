@@ -64,6 +64,10 @@ def _calls(root: Path, workflow: dict[Any, Any]) -> Iterator[tuple[str, str]]:
                     yield name, _EXPRESSION.sub(lambda found, values=values: values[found[1].split(".")[1]], line)
 
 
+def _minors(workflow: dict[Any, Any]) -> list[str]:
+    return [values["kubernetes"] for values in _matrix(workflow["jobs"]["kind"])]
+
+
 def _words(line: str) -> tuple[set[str], set[str]]:
     """Return the targets and the variables' names of a call of make."""
     words = line.split()[1:]
@@ -95,7 +99,10 @@ def test_nothing_is_left_out(root: Path, workflow: dict[Any, Any]) -> None:
     assert "e2e" in called["local"]
     kind = [line for name, line in _calls(root, workflow) if name == "kind" and "e2e" in _words(line)[0]]
     assert len(kind) == len(_matrix(workflow["jobs"]["kind"]))
-    assert all("PROVIDER=kind" in line.split() for line in kind)
+    assert all(
+        {"PROVIDER=kind", f"KUBERNETES={minor}"} <= set(line.split())
+        for line, minor in zip(kind, _minors(workflow), strict=True)
+    )
 
 
 def test_python_from_the_oldest_promised_on(root: Path, workflow: dict[Any, Any]) -> None:
@@ -111,16 +118,18 @@ def test_python_from_the_oldest_promised_on(root: Path, workflow: dict[Any, Any]
 
 
 def test_three_kubernetes_minors_by_digest(root: Path, workflow: dict[Any, Any]) -> None:
-    minors = {}
-    for values in _matrix(workflow["jobs"]["kind"]):
-        image = _NODE_IMAGE.fullmatch(values["image"])
-        assert image is not None, values["image"]
-        assert image[1] == values["kubernetes"]
-        minors[image[1]] = values["image"].rpartition(":")[2]
+    settings = yaml.safe_load((root / "e2e/config.yaml").read_text())["kind"]
+    minors = _minors(workflow)
     assert len(minors) >= 3
-    assert len(set(minors.values())) == len(minors), "each image once"
+    assert sorted(minors) == sorted(settings["images"]), "all that the harness knows an image of"
+    for minor, name in settings["images"].items():
+        image = _NODE_IMAGE.fullmatch(name)
+        assert image is not None, name
+        assert image[1] == minor
+    digests = {name.rpartition(":")[2] for name in settings["images"].values()}
+    assert len(digests) == len(minors), "each image once"
     (built,) = re.findall(r"=> k8s\.io/client-go v0\.(\d+)\.", (root / "hack/control-plane/go.mod").read_text())
-    assert f"1.{built}" in minors, "that of the local testbed too"
+    assert f"1.{built}" == settings["kubernetes"], "that of the local testbed, unless another is asked for"
 
 
 def test_actions_are_pinned(root: Path, workflow: dict[Any, Any]) -> None:
