@@ -38,8 +38,13 @@ async def test_a_key_added_while_it_is_handled_waits_for_done() -> None:
 
 async def test_done_without_an_add_leaves_nothing() -> None:
     queue: WorkQueue[str] = WorkQueue()
+    assert queue.is_idle
     queue.add("a")
-    queue.done(await queue.get())
+    assert not queue.is_idle
+    key = await queue.get()
+    assert not queue.is_idle
+    queue.done(key)
+    assert queue.is_idle
     await queue.idle()
     assert len(queue) == 0
 

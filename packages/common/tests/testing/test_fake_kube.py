@@ -8,7 +8,17 @@ import pytest
 
 from kubelb_common.kube import errors
 from kubelb_common.kube.port import Object
-from kubelb_common.kube.resources import CONFIG_MAPS, NAMESPACES, PODS, ROLE_BINDINGS, ROLES, ROUTES, SECRETS, SERVICES
+from kubelb_common.kube.resources import (
+    CONFIG_MAPS,
+    NAMESPACES,
+    PODS,
+    ROLE_BINDINGS,
+    ROLES,
+    ROUTES,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    SERVICES,
+)
 from kubelb_common.testing.fake_kube import FakeKube, Request
 
 pytestmark = pytest.mark.looptime
@@ -36,6 +46,25 @@ async def test_request_log(kube: FakeKube) -> None:
     assert kube.requests()[0] == Request("list", "services", None, "")
     kube.forget_requests()
     assert kube.requests() == []
+
+
+async def test_wasted_writes(kube: FakeKube) -> None:
+    """What nobody had to send: refused, or the server had it already."""
+    made = await kube.create(CONFIG_MAPS, config_map("x"))
+    await kube.patch(CONFIG_MAPS, "x", {"data": {"a": "1"}}, "a")
+    kube.put(SERVICE_ACCOUNTS, {"metadata": {"name": "s", "namespace": "a"}})
+    await kube.create_subresource(SERVICE_ACCOUNTS, "s", "token", {}, "a")
+    assert kube.wasted_writes() == []
+    await kube.patch(CONFIG_MAPS, "x", {"data": {"a": "1"}}, "a")
+    with pytest.raises(errors.AlreadyExists):
+        await kube.create(CONFIG_MAPS, config_map("x"))
+    with pytest.raises(errors.Conflict):
+        await kube.replace(CONFIG_MAPS, made, "a")
+    with pytest.raises(errors.NotFound):
+        await kube.get(CONFIG_MAPS, "y", "a")
+    assert [request.verb for request in kube.wasted_writes()] == ["patch", "create", "update"]
+    kube.forget_requests()
+    assert kube.wasted_writes() == []
 
 
 async def test_status_writes_are_logged_as_subresource(kube: FakeKube) -> None:

@@ -16,6 +16,7 @@ from kubelb_common.telemetry.health import HealthServer
 from kubelb_manager.bootstrap.render import BootstrapOptions, TlsFiles
 from kubelb_manager.controllers.board import Board
 from kubelb_manager.controllers.envoy_fleet import EnvoyFleetController
+from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.controllers.loadbalancer import LoadBalancerController
 from kubelb_manager.controllers.route import RouteController
 from kubelb_manager.controllers.snapshot import SnapshotController
@@ -74,9 +75,9 @@ class Manager:
         bootstrap = BootstrapOptions(
             xds_host=options.xds_host, xds_port=options.xds_port, tls=TlsFiles(server_name=options.xds_host)
         )
+        hub = Hub(client, self.informers, clock)
         fleet = EnvoyFleetController(
-            client,
-            self.informers,
+            hub,
             identity,
             namespace=options.namespace,
             image=options.envoy_image,
@@ -92,15 +93,19 @@ class Manager:
         )
         for informer in self.informers.all():
             self.supervisor.informer(informer)
-        # Publication first: what traffic waits for comes before what people read.
-        self.supervisor.controller(self.snapshot.controller)
-        self._load_balancers = LoadBalancerController(client, self.informers, self.board, clock, connect)
-        self._routes = RouteController(client, self.informers, self.board, clock, connect)
-        self.supervisor.controller(self._load_balancers.controller)
-        self.supervisor.controller(self._routes.controller)
-        self.supervisor.controller(fleet.controller)
-        tenants = TenantController(client, self.informers, namespace=options.namespace, clock=clock)
-        self.supervisor.controller(tenants.controller)
+        self._load_balancers = LoadBalancerController(hub, self.board, clock, connect)
+        self._routes = RouteController(hub, self.board, clock, connect)
+        tenants = TenantController(hub, namespace=options.namespace, clock=clock)
+        #: Publication first: what traffic waits for comes before what people read.
+        self.controllers = (
+            self.snapshot.controller,
+            self._load_balancers.controller,
+            self._routes.controller,
+            fleet.controller,
+            tenants.controller,
+        )
+        for controller in self.controllers:
+            self.supervisor.controller(controller)
         self.supervisor.service("xds", self._serve)
         self.supervisor.service("resolver", resolver.run)
 

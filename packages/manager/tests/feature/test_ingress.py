@@ -66,6 +66,7 @@ async def test_restart_sends_nothing_again_and_writes_nothing(world: World) -> N
         await world.ready_pods("envoy-0")
         await world.address("envoy-ingress", "198.51.100.1")
         await until(lambda: world.condition(resources.ROUTES, "r1", "Programmed").get("status") == "True", "programmed")
+        await world.quiet()
         versions = {url: dict(found) for url, found in envoy.versions.items()}
         world.manager.supervisor.stop()
         await until(lambda: envoy.error is not None or not world.manager.supervisor.ready, "the manager stops")
@@ -75,7 +76,7 @@ async def test_restart_sends_nothing_again_and_writes_nothing(world: World) -> N
         again.versions = versions
         async with again:
             await until(lambda: world.manager.cache.progress("tenant-a/shared").streams, "connected")
-            await world.manager.snapshot.controller.idle()
+            await world.quiet()
             assert [item for item in again.received if item[0] == "removed"] == []
             assert world.kube.writes() == []
 

@@ -63,7 +63,7 @@ async def test_ports_of_two_load_balancers_differ_and_survive(world: World) -> N
     await until(lambda: all(_ports(world, f"lb{n}") for n in range(8)), "all have ports")
     ports = [_ports(world, f"lb{n}")[0] for n in range(8)]
     assert len(set(ports)) == 8
-    await world.manager.snapshot.controller.idle()
+    await world.quiet()
     assert [_ports(world, f"lb{n}")[0] for n in range(8)] == ports
 
 
@@ -79,7 +79,7 @@ async def test_never_said_to_be_refused_on_its_way(world: World) -> None:
         return found
 
     await until(accepted, "a word on Accepted")
-    await world.manager.snapshot.controller.idle()
+    await world.quiet()
     assert "False" not in told
     statuses = [w for w in world.kube.writes() if w.resource.startswith("loadbalancers") and "status" in w.resource]
     assert len(statuses) <= 3, statuses
@@ -95,7 +95,7 @@ async def test_address_is_shown_when_it_takes_connections(world: World) -> None:
         await world.ready_pods("envoy-0", service="envoy-lb1")
         await until(lambda: envoy.has[LISTENER], "the listener")
         await world.address("envoy-lb1", "198.51.100.2")
-        await world.manager.snapshot.controller.idle()
+        await world.quiet()
         assert not _address(world, "lb1")
         world.open.add(Endpoint("198.51.100.2", 5432))
         await until(lambda: _address(world, "lb1") == [{"ip": "198.51.100.2"}], "the address")

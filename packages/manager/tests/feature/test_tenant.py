@@ -56,9 +56,33 @@ async def test_idle_means_no_write(world: World) -> None:
             return bool(copies and copies[0].get("status", {}).get("loadBalancer", {}).get("ingress"))
 
         await until(copied, "the copy's status, the last of the writes")
-        await world.manager.snapshot.controller.idle()
+        await world.quiet()
         world.kube.forget_requests()
         world.kube.break_watches()
         world.manager.snapshot.everybody_again()
-        await world.manager.snapshot.controller.idle()
+        await world.quiet()
         assert world.kube.writes() == []
+
+
+async def test_nothing_is_written_twice(world: World) -> None:
+    """In the life of a tenant no write of the manager is refused or repeats what the API server has."""
+    await world.onboard()
+    await world.route("r1", "a.example.com", {"echo": 30001})
+    await world.load_balancer("lb1", 5432, 30100)
+    await world.certificate()
+    async with world.envoy():
+        await world.ready_pods("envoy-0")
+        await world.address("envoy-ingress", "198.51.100.1")
+        await world.address("envoy-lb1", "198.51.100.2")
+        for resource, name in ((resources.ROUTES, "r1"), (resources.LOAD_BALANCERS, "lb1")):
+            await until(lambda: world.condition(resource, name, "Programmed").get("status") == "True", name)  # noqa: B023
+        await world.quiet()
+        await world.kube.delete(resources.ROUTES, "r1", "tenant-a")
+        await world.kube.delete(resources.LOAD_BALANCERS, "lb1", "tenant-a")
+        await until(lambda: world.get(resources.ROUTES, "r1") is None, "the Route goes", seconds=15)
+        await until(lambda: world.get(resources.LOAD_BALANCERS, "lb1") is None, "the LoadBalancer goes", seconds=15)
+        await world.quiet()
+    await world.kube.delete(resources.TENANTS, "a")
+    await until(lambda: world.kube.peek(resources.TENANTS, "a") is None, "the Tenant is gone", seconds=25)
+    await world.quiet()
+    assert world.kube.wasted_writes() == []

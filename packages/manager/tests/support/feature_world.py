@@ -160,6 +160,22 @@ class World:
     async def connects(self, endpoint: Endpoint) -> bool:
         return self.everything_open or endpoint in self.open
 
+    async def quiet(self) -> None:
+        """Wait until the manager has seen all there is and every controller is done with it; timers do not count."""
+        history = self.kube.store.history
+        followed = list(self.manager.informers.all())
+
+        def is_quiet() -> bool:
+            self.kube.send_bookmarks()
+            kinds = [(informer, (informer.resource.group, informer.resource.plural)) for informer in followed]
+            return (
+                len(history.watches()) >= len(followed)
+                and all(informer.has(str(history.newest(kind))) for informer, kind in kinds)
+                and all(controller.is_idle for controller in self.manager.controllers)
+            )
+
+        await until(is_quiet, "the manager is quiet")
+
     def get(self, resource: Any, name: str, namespace: str | None = NAMESPACE) -> Object | None:
         return self.kube.peek(resource, name, namespace)
 

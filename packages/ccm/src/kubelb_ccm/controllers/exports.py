@@ -7,7 +7,6 @@ if it is named by the UID of a source that lives here, and else left alone.
 
 from __future__ import annotations
 
-from kubelb_ccm.controllers.fresh import Fresh
 from kubelb_ccm.controllers.home import Home
 from kubelb_ccm.export.merge import merged
 from kubelb_ccm.export.meta import origin, origin_cluster
@@ -15,6 +14,7 @@ from kubelb_common import names
 from kubelb_common.kube.errors import AlreadyExists, NotFound
 from kubelb_common.kube.port import KubeClient, Object
 from kubelb_common.objects import view
+from kubelb_common.runtime.fresh import Fresh
 from kubelb_common.runtime.informer import Change, Informer
 from kubelb_common.runtime.keys import ObjectKey
 from kubelb_common.telemetry import logs

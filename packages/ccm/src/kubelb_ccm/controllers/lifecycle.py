@@ -23,7 +23,6 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from kubelb_ccm.controllers.exports import Exports
-from kubelb_ccm.controllers.fresh import Fresh
 from kubelb_ccm.controllers.home import Home, removal_changes
 from kubelb_ccm.controllers.reporter import Reporter
 from kubelb_ccm.controllers.twins import Backends, Twins
@@ -36,6 +35,7 @@ from kubelb_common.kube.errors import Invalid, NotFound
 from kubelb_common.kube.port import KubeClient, Object, Resource
 from kubelb_common.objects import view
 from kubelb_common.runtime.controller import DONE, Again, Controller, Result
+from kubelb_common.runtime.fresh import Fresh
 from kubelb_common.runtime.informer import Change, Informer
 from kubelb_common.runtime.keys import ObjectKey
 from kubelb_common.telemetry import logs

@@ -6,12 +6,12 @@ the twin gets one of the same content for each, owned by the twin, so they go wi
 
 from __future__ import annotations
 
-from kubelb_ccm.controllers.fresh import Fresh
 from kubelb_ccm.export.twins import SLICE_MANAGER, SLICE_MANAGER_LABEL, SLICE_SERVICE_LABEL, mirrored_slices
 from kubelb_common.kube.errors import AlreadyExists, NotFound
 from kubelb_common.kube.port import KubeClient, Object
 from kubelb_common.kube.resources import ENDPOINT_SLICES
 from kubelb_common.objects import view
+from kubelb_common.runtime.fresh import Fresh
 from kubelb_common.runtime.informer import Informer
 
 #: Slices that are worth watching: all but those that Kubernetes makes for Services with a selector.

@@ -7,7 +7,6 @@ refused anyway.
 
 from __future__ import annotations
 
-from kubelb_ccm.controllers.fresh import Fresh
 from kubelb_ccm.controllers.home import Home
 from kubelb_ccm.export.addresses import AddressType, addresses, addresses_of, is_ready, node_addresses
 from kubelb_ccm.export.merge import merged
@@ -17,6 +16,7 @@ from kubelb_common.kube.port import KubeClient, Object
 from kubelb_common.kube.resources import ADDRESSES
 from kubelb_common.objects import view
 from kubelb_common.runtime.controller import DONE, Again, Controller, Result
+from kubelb_common.runtime.fresh import Fresh
 from kubelb_common.runtime.informer import Change, Informer
 from kubelb_common.runtime.keys import ObjectKey
 from kubelb_common.telemetry import logs

@@ -30,7 +30,6 @@ from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from kubelb_ccm.controllers.exports import Exports
-from kubelb_ccm.controllers.fresh import Fresh
 from kubelb_ccm.controllers.home import Home
 from kubelb_ccm.controllers.mirror import Mirror
 from kubelb_ccm.export.problems import Problem, is_settled
@@ -45,6 +44,7 @@ from kubelb_common.kube.resources import SERVICES
 from kubelb_common.objects import view
 from kubelb_common.runtime.clock import Clock, SystemClock
 from kubelb_common.runtime.controller import DONE, Again, Result
+from kubelb_common.runtime.fresh import Fresh
 from kubelb_common.runtime.informer import Informer
 from kubelb_common.runtime.keys import ObjectKey
 

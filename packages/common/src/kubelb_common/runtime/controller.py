@@ -172,6 +172,11 @@ class Controller:
         """Have the key reconciled, now or after so many seconds."""
         self._queue.add_after(key, after)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no key waits or is being reconciled; keys that wait for a timer do not count."""
+        return self._queue.is_idle
+
     async def idle(self) -> None:
         """Wait until no key waits or is being reconciled; keys that wait for a timer do not count."""
         await self._queue.idle()

@@ -135,6 +135,11 @@ class Informer:
         """Keys that the last list lacked and that are kept as a sudden loss."""
         return self._held
 
+    def has(self, version: str) -> bool:
+        """Tell whether the store shows all up to this resourceVersion (an integer since Kubernetes' KEP-5504)."""
+        known = self._version or ""
+        return known.isdecimal() and version.isdecimal() and int(known) >= int(version)
+
     def on_change(self, handler: Handler) -> None:
         """Have `handler` called with each change, in the same turn of the loop, after the store has it.
 

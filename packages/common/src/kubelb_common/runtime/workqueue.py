@@ -134,6 +134,11 @@ class WorkQueue(Generic[K]):
         elif not self._since and not self._handled:
             self._idle.set()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no key waits or is handled; delayed keys do not count."""
+        return self._idle.is_set()
+
     async def idle(self) -> None:
         """Wait until no key waits or is handled; delayed keys do not count."""
         await self._idle.wait()

@@ -40,6 +40,7 @@ Objects = list[Object]
 Requests = list["Request"]
 T = TypeVar("T")
 _READS = {"get", "list", "watch"}
+_CHANGES = {"update", "patch", "delete"}  # a create without effect is a question, such as a TokenReview
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class _Cluster:
 
     store: Store
     requests: list[Request] = field(default_factory=list)
+    wasted: list[Request] = field(default_factory=list)
     faults: list[_Fault] = field(default_factory=list)
     reachable: bool = True
 
@@ -281,9 +283,14 @@ class FakeKube:
         """Return every request so far that asked to change something."""
         return [request for request in self._cluster.requests if request.verb not in _READS]
 
+    def wasted_writes(self) -> Requests:
+        """Return every write so far that was answered by an error or changed nothing."""
+        return [*self._cluster.wasted]
+
     def forget_requests(self) -> None:
         """Begin a new request log."""
         self._cluster.requests.clear()
+        self._cluster.wasted.clear()
 
     def fail_next(
         self,
@@ -360,7 +367,21 @@ class FakeKube:
         await asyncio.sleep(self.latency)
         self._check_reachable()
         text = f"{resource}/{subresource}" if subresource else str(resource)
-        self._cluster.requests.append(Request(verb, text, namespace, name))
+        request = Request(verb, text, namespace, name)
+        self._cluster.requests.append(request)
+        before = self.store.history.version
+        try:
+            answer = self._answer(request, resource, act)
+        except KubeError:
+            if verb not in _READS:
+                self._cluster.wasted.append(request)
+            raise
+        if verb in _CHANGES and self.store.history.version == before:
+            self._cluster.wasted.append(request)
+        return answer
+
+    def _answer(self, request: Request, resource: Resource, act: Callable[[], T]) -> T:
+        verb, text, namespace, name = request.verb, request.resource, request.namespace, request.name
         if self._authorize and not self._authorize(verb, text, namespace, name):
             raise errors.forbidden(resource, name, f"not allowed to {verb} {text} in namespace {namespace!r}")
         fault = self._take_fault(verb, text, name)

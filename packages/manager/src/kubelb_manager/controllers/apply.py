@@ -7,14 +7,17 @@ from kubelb_common.kube.errors import NotFound
 from kubelb_common.kube.port import KubeClient, Object, Resource
 from kubelb_common.objects import view
 from kubelb_common.runtime.controller import Terminal
+from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.desired import live as desired_live
+
+Client = KubeClient | Hub
 
 
 class NotOurs(Terminal):
     """An object of the wanted name exists and is not ours; it is never overwritten (contract, defect 73)."""
 
 
-async def ensure(client: KubeClient, resource: Resource, wanted: Object, live: Object | None) -> Object:
+async def ensure(client: Client, resource: Resource, wanted: Object, live: Object | None) -> Object:
     """Create `wanted`, or update `live` where it differs; return the stored object.
 
     Raises:
@@ -33,7 +36,7 @@ async def ensure(client: KubeClient, resource: Resource, wanted: Object, live: O
     return await client.replace(resource, changed, namespace)
 
 
-async def read(client: KubeClient, resource: Resource, name: str, namespace: str | None = None) -> Object | None:
+async def read(client: Client, resource: Resource, name: str, namespace: str | None = None) -> Object | None:
     """Return an object that no store follows, or None."""
     try:
         return await client.get(resource, name, namespace)
@@ -41,17 +44,14 @@ async def read(client: KubeClient, resource: Resource, name: str, namespace: str
         return None
 
 
-async def remove(client: KubeClient, resource: Resource, live: Object | None) -> None:
+async def remove(hub: Hub, resource: Resource, live: Object | None) -> None:
     """Delete `live`, if it is there and ours."""
     if live is None or view.deleting(live) or view.labels(live).get(names.LABEL_MANAGED_BY) != names.MANAGED_BY:
         return
-    try:
-        await client.delete(resource, view.name(live), view.namespace(live) or None, uid=view.uid(live))
-    except NotFound:
-        return
+    await hub.delete(resource, live)
 
 
-async def finish(client: KubeClient, resource: Resource, obj: Object) -> None:
+async def finish(hub: Hub, resource: Resource, obj: Object) -> None:
     """Take our finalizers off an object that is being deleted."""
     ours = {names.FINALIZER, *names.LEGACY_FINALIZERS}
     present = view.finalizers(obj)
@@ -59,13 +59,14 @@ async def finish(client: KubeClient, resource: Resource, obj: Object) -> None:
     if rest == present:
         return
     try:
-        await client.patch(resource, view.name(obj), view.finalizer_patch(obj, rest), view.namespace(obj) or None)
+        await hub.patch(resource, view.name(obj), view.finalizer_patch(obj, rest), view.namespace(obj) or None)
     except NotFound:
         return
 
 
-async def hold(client: KubeClient, resource: Resource, obj: Object) -> None:
-    """Put our finalizer on an object that lacks it."""
-    if not view.has_finalizer(obj, names.FINALIZER):
-        wanted = [*view.finalizers(obj), names.FINALIZER]
-        await client.patch(resource, view.name(obj), view.finalizer_patch(obj, wanted), view.namespace(obj) or None)
+async def hold(hub: Hub, resource: Resource, obj: Object) -> Object:
+    """Put our finalizer on an object that lacks it; return the stored object."""
+    if view.has_finalizer(obj, names.FINALIZER):
+        return obj
+    patch = view.finalizer_patch(obj, [*view.finalizers(obj), names.FINALIZER])
+    return await hub.patch(resource, view.name(obj), patch, view.namespace(obj) or None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kubelb_common import names
 from kubelb_common.kube import resources
-from kubelb_common.kube.port import KubeClient, Object
+from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
 from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.controller import DONE, Again, Controller, Result
@@ -16,10 +16,10 @@ from kubelb_common.runtime.keys import ObjectKey
 from kubelb_common.runtime.store import Change
 from kubelb_manager.bootstrap.render import BootstrapOptions, render
 from kubelb_manager.controllers import apply
+from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.controllers.xds_identity import XdsIdentity
 from kubelb_manager.desired import envoy_fleet as desired
 from kubelb_manager.desired import service as desired_service
-from kubelb_manager.gather.stores import Informers
 from kubelb_manager.settings.merged import envoy, merged
 
 #: Certificates are looked at this often; they are renewed at two thirds of their life.
@@ -32,8 +32,7 @@ class EnvoyFleetController:
 
     def __init__(
         self,
-        client: KubeClient,
-        informers: Informers,
+        hub: Hub,
         identity: XdsIdentity,
         *,
         namespace: str,
@@ -41,8 +40,8 @@ class EnvoyFleetController:
         bootstrap: BootstrapOptions,
         clock: Clock,
     ) -> None:
-        self._client = client
-        self._informers = informers
+        self._hub = hub
+        self._informers = informers = hub.informers
         self._identity = identity
         self._namespace = namespace
         self._image = image
@@ -83,14 +82,14 @@ class EnvoyFleetController:
         return Again(_CERTIFICATE_PERIOD)
 
     async def _shared_address(self, tenant: Object, namespace: str, *, wanted: bool) -> None:
-        live = self._informers.services.store.get(namespace, names.INGRESS_SERVICE)
+        live = self._hub.live(resources.SERVICES, namespace, names.INGRESS_SERVICE)
         config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
         settings = merged(config, tenant)
         if wanted and not settings.ingress_disabled:
             goal = desired_service.ingress(tenant, namespace, fleet=names.SHARED_FLEET, settings=settings)
-            await apply.ensure(self._client, resources.SERVICES, goal, live)
+            await apply.ensure(self._hub, resources.SERVICES, goal, live)
         else:
-            await apply.remove(self._client, resources.SERVICES, live)
+            await apply.remove(self._hub, resources.SERVICES, live)
 
     async def _ensure(self, tenant: Object, namespace: str) -> None:
         config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
@@ -116,15 +115,15 @@ class EnvoyFleetController:
         """Have one workload of the wanted kind, then none of the other (contract, defect 64)."""
         name = desired.workload_name(namespace)
         kinds = [
-            (resources.DEPLOYMENTS, self._informers.deployments.store.get(namespace, name)),
-            (resources.DAEMON_SETS, self._informers.daemon_sets.store.get(namespace, name)),
+            (resources.DEPLOYMENTS, self._hub.live(resources.DEPLOYMENTS, namespace, name)),
+            (resources.DAEMON_SETS, self._hub.live(resources.DAEMON_SETS, namespace, name)),
         ]
         (kind, live), (other, stale) = reversed(kinds) if daemon_set else kinds
         if goal is None:
-            await apply.remove(self._client, kind, live)
+            await apply.remove(self._hub, kind, live)
         else:
-            await apply.ensure(self._client, kind, goal, live)
-        await apply.remove(self._client, other, stale)
+            await apply.ensure(self._hub, kind, goal, live)
+        await apply.remove(self._hub, other, stale)
 
 
 def _namespace_key(obj: Object) -> list[ObjectKey]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from kubelb_common import names
 from kubelb_common.kube import resources
-from kubelb_common.kube.port import KubeClient, Object
+from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
 from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.controller import DONE, Controller, Result
@@ -17,7 +17,7 @@ from kubelb_common.runtime.keys import ObjectKey
 from kubelb_manager.controllers import apply, status
 from kubelb_manager.controllers.address_gate import AddressGate
 from kubelb_manager.controllers.board import Board, Outcome
-from kubelb_manager.gather.stores import Informers
+from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.ir.model import Endpoint, Origin
 from kubelb_manager.ports import declared
 from kubelb_manager.ports.table import PortKey, allocate, from_status
@@ -30,11 +30,9 @@ KIND = "LoadBalancer"
 class LoadBalancerController:
     """The one writer of LoadBalancer status (ruling 31)."""
 
-    def __init__(
-        self, client: KubeClient, informers: Informers, board: Board, clock: Clock, connect: Connect = connects
-    ) -> None:
-        self._client = client
-        self._informers = informers
+    def __init__(self, hub: Hub, board: Board, clock: Clock, connect: Connect = connects) -> None:
+        self._hub = hub
+        self._informers = informers = hub.informers
         self._board = board
         self._clock = clock
         #: Ports given out whose status write the store has not seen yet; one worker, so no two at once.
@@ -57,32 +55,32 @@ class LoadBalancerController:
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Bring ports, Service and status to what the spec and the data plane say."""
-        lb = self._informers.load_balancers.store.get_key(key)
+        lb = self._hub.live(resources.LOAD_BALANCERS, *key)
         if lb is None:
             self._release(key, frozenset())
             return DONE
         outcome = self._board.get(Origin(KIND, key.namespace, key.name))
         if outcome is not None and outcome.uid != view.uid(lb):
             outcome = None
-        service = self._informers.services.store.get(key.namespace, names.load_balancer_service(key.name))
+        service = self._hub.live(resources.SERVICES, key.namespace, names.load_balancer_service(key.name))
         if view.deleting(lb):
             await self._clean_up(lb, service, outcome)
             return DONE
-        await apply.hold(self._client, resources.LOAD_BALANCERS, lb)
+        lb = await apply.hold(self._hub, resources.LOAD_BALANCERS, lb)
         ports = self._ports(lb)
         if outcome is not None and _is_overtaken(outcome, lb, ports):
             outcome = None
         if outcome is not None and outcome.generation == view.generation(lb):
             if outcome.copy is None and not outcome.accepted:
-                await apply.remove(self._client, resources.SERVICES, service)
+                await apply.remove(self._hub, resources.SERVICES, service)
                 service = None
             elif outcome.copy is not None and _carries(outcome.copy, ports):
-                service = await apply.ensure(self._client, resources.SERVICES, outcome.copy, service)
-        lb = self._informers.load_balancers.store.get_key(key) or lb
+                service = await apply.ensure(self._hub, resources.SERVICES, outcome.copy, service)
+        lb = self._hub.live(resources.LOAD_BALANCERS, *key) or lb
         if outcome is not None and outcome.programmed and not self._answers(key, lb, service):
             return DONE  # the gate tells
         wanted = self._status(lb, ports, service, outcome)
-        await status.write(self._client, resources.LOAD_BALANCERS, lb, wanted)
+        await status.write(self._hub, resources.LOAD_BALANCERS, lb, wanted)
         return DONE
 
     def _answers(self, key: ObjectKey, lb: Object, service: Object | None) -> bool:
@@ -128,10 +126,10 @@ class LoadBalancerController:
 
     async def _clean_up(self, lb: Object, service: Object | None, outcome: Outcome | None) -> None:
         """The Service goes at once, the finalizer when no Envoy uses the tenant's node ports any more."""
-        await apply.remove(self._client, resources.SERVICES, service)
+        await apply.remove(self._hub, resources.SERVICES, service)
         self.gate.forget(view.objects(service or {}, "status", "loadBalancer", "ingress"))
         if outcome is not None and outcome.released:
-            await apply.finish(self._client, resources.LOAD_BALANCERS, lb)
+            await apply.finish(self._hub, resources.LOAD_BALANCERS, lb)
             self._release(ObjectKey.of(lb), frozenset())
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from kubelb_common import names
 from kubelb_common.kube import resources
 from kubelb_common.kube.errors import AlreadyExists, Conflict, Forbidden, Invalid, KubeError
-from kubelb_common.kube.port import KubeClient, Object
+from kubelb_common.kube.port import Object
 from kubelb_common.objects import conditions, view
 from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.controller import DONE, Again, Controller, Result, owner_key
@@ -19,8 +19,9 @@ from kubelb_common.runtime.keys import ObjectKey
 from kubelb_manager.controllers import apply, status
 from kubelb_manager.controllers.address_gate import AddressGate
 from kubelb_manager.controllers.board import Board, Outcome
+from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.desired import copies
-from kubelb_manager.gather.stores import BY_OWNER, Informers
+from kubelb_manager.gather.stores import BY_OWNER
 from kubelb_manager.ir.model import Endpoint, Origin
 from kubelb_manager.probes.nodeport import Connect, connects
 
@@ -36,11 +37,9 @@ HTTP_PORT = 80
 class RouteController:
     """The one writer of Route status (ruling 31)."""
 
-    def __init__(
-        self, client: KubeClient, informers: Informers, board: Board, clock: Clock, connect: Connect = connects
-    ) -> None:
-        self._client = client
-        self._informers = informers
+    def __init__(self, hub: Hub, board: Board, clock: Clock, connect: Connect = connects) -> None:
+        self._hub = hub
+        self._informers = informers = hub.informers
         self._board = board
         self._clock = clock
         self._first_seen: dict[tuple[str, int], float] = {}
@@ -69,7 +68,7 @@ class RouteController:
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Bring copy and status to what the spec and the data plane say."""
-        route = self._informers.routes.store.get_key(key)
+        route = self._hub.live(resources.ROUTES, *key)
         if route is None:
             return DONE
         outcome = self._board.get(Origin(KIND, key.namespace, key.name))
@@ -79,9 +78,9 @@ class RouteController:
             self._first_seen.pop((view.uid(route), view.generation(route)), None)
             if outcome is not None and outcome.released:
                 await self._remove_copies(route, keep=None)
-                await apply.finish(self._client, resources.ROUTES, route)
+                await apply.finish(self._hub, resources.ROUTES, route)
             return DONE
-        await apply.hold(self._client, resources.ROUTES, route)
+        route = await apply.hold(self._hub, resources.ROUTES, route)
         if outcome is None or outcome.generation != view.generation(route):
             return DONE
         patience = self._patience_left(route, outcome)
@@ -104,16 +103,16 @@ class RouteController:
             return DONE  # the gate tells
         copy, applied, failed = await self._copy(route, outcome)
         wanted = self._status(route, outcome, address, applied)
-        await status.write(self._client, resources.ROUTES, route, wanted)
+        await status.write(self._hub, resources.ROUTES, route, wanted)
         if copy is not None:
-            await status.write(self._client, resources.INGRESSES, copy, {"loadBalancer": _load_balancer(address)})
+            await status.write(self._hub, resources.INGRESSES, copy, {"loadBalancer": _load_balancer(address)})
         return Again(_COPY_RETRY) if failed else DONE
 
     def _address(self, route: Object, outcome: Outcome) -> list[Object]:
         """Return the addresses to show: none before every ready Envoy serves, then those of the shared Service."""
         if not outcome.accepted or not (_given(route) or outcome.programmed):
             return []
-        service = self._informers.services.store.get(view.namespace(route), names.INGRESS_SERVICE)
+        service = self._hub.live(resources.SERVICES, view.namespace(route), names.INGRESS_SERVICE)
         found = view.objects(service or {}, "status", "loadBalancer", "ingress")
         # An Ingress' status knows fewer fields than a Service's.
         return [{key: item[key] for key in ("ip", "hostname") if item.get(key)} for item in found]
@@ -124,9 +123,9 @@ class RouteController:
         await self._remove_copies(route, keep=wanted)
         if wanted is None:
             return None, None, False
-        live = self._informers.ingresses.store.get(view.namespace(wanted), view.name(wanted))
+        live = self._hub.live(resources.INGRESSES, view.namespace(wanted), view.name(wanted))
         try:
-            stored = await apply.ensure(self._client, resources.INGRESSES, wanted, live)
+            stored = await apply.ensure(self._hub, resources.INGRESSES, wanted, live)
         except (AlreadyExists, Conflict):
             raise
         except (Forbidden, Invalid, apply.NotOurs) as error:
@@ -136,7 +135,7 @@ class RouteController:
     async def _remove_copies(self, route: Object, *, keep: Object | None) -> None:
         for live in self._informers.ingresses.store.by_index(BY_OWNER, view.uid(route)):
             if keep is None or view.name(live) != view.name(keep):
-                await apply.remove(self._client, resources.INGRESSES, live)
+                await apply.remove(self._hub, resources.INGRESSES, live)
 
     def _status(self, route: Object, outcome: Outcome, address: list[Object], applied: Object | None) -> Object:
         before: Any = route.get("status") or {}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kubelb_common.kube.port import KubeClient, Object, Resource
+from kubelb_common.kube.port import Object, Resource
 from kubelb_common.objects import conditions, diff, view
 from kubelb_common.runtime.clock import Clock
+from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.translate.result import Verdict
 
 
@@ -21,7 +22,7 @@ def with_verdicts(existing: list[Object], verdicts: Iterable[Verdict], generatio
     return merged
 
 
-async def write(client: KubeClient, resource: Resource, obj: Object, wanted: Object) -> Object:
+async def write(hub: Hub, resource: Resource, obj: Object, wanted: Object) -> Object:
     """Make `wanted` the status of `obj`; an equal one is not written. Returns the stored object.
 
     Raises:
@@ -32,7 +33,7 @@ async def write(client: KubeClient, resource: Resource, obj: Object, wanted: Obj
     if not patch:
         return obj
     body = {"metadata": {"resourceVersion": view.resource_version(obj)}, "status": patch}
-    return await client.patch(resource, view.name(obj), body, view.namespace(obj) or None, subresource="status")
+    return await hub.patch(resource, view.name(obj), body, view.namespace(obj) or None, subresource="status")
 
 
 def now(clock: Clock) -> str:

@@ -15,14 +15,14 @@ from importlib import metadata
 from kubelb_common import names
 from kubelb_common.kube import resources
 from kubelb_common.kube.errors import ApiError, NotFound
-from kubelb_common.kube.port import KubeClient, Object, Resource
+from kubelb_common.kube.port import Object, Resource
 from kubelb_common.objects import conditions, view
 from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.controller import DONE, Again, Controller, Result
 from kubelb_common.runtime.keys import ObjectKey
 from kubelb_manager.controllers import apply, kubeconfig_source, status
+from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.desired import tenant as desired
-from kubelb_manager.gather.stores import Informers
 from kubelb_manager.settings.merged import merged
 
 #: The token controller and namespace deletion tell nothing: they are looked at this often.
@@ -41,9 +41,9 @@ def version() -> Object:
 class TenantController:
     """Onboards and removes tenants."""
 
-    def __init__(self, client: KubeClient, informers: Informers, *, namespace: str, clock: Clock) -> None:
-        self._client = client
-        self._informers = informers
+    def __init__(self, hub: Hub, *, namespace: str, clock: Clock) -> None:
+        self._hub = hub
+        self._informers = informers = hub.informers
         self._namespace = namespace
         self._clock = clock
         self.controller = Controller("tenant", self.reconcile, workers=4, clock=clock)
@@ -58,12 +58,12 @@ class TenantController:
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Bring everything a tenant has in this cluster to what it should be."""
-        tenant = self._informers.tenants.store.get_key(key)
+        tenant = self._hub.live(resources.TENANTS, *key)
         if tenant is None:
             return DONE
         if view.deleting(tenant):
             return await self._remove(tenant)
-        await apply.hold(self._client, resources.TENANTS, tenant)
+        tenant = await apply.hold(self._hub, resources.TENANTS, tenant)
         try:
             ready = await self._onboard(tenant)
         except (ApiError, apply.NotOurs) as error:
@@ -80,29 +80,29 @@ class TenantController:
     async def _onboard(self, tenant: Object) -> bool:
         """Make what is missing; return False while the token is not there yet."""
         home = desired.tenant_namespace(tenant)
-        live = self._informers.namespaces.store.get(None, home)
+        live = self._hub.live(resources.NAMESPACES, None, home)
         if live is None:
-            live = await apply.read(self._client, resources.NAMESPACES, home)
+            live = await apply.read(self._hub, resources.NAMESPACES, home)
         if live is not None and view.deleting(live):
             return False
-        await apply.ensure(self._client, resources.NAMESPACES, desired.namespace(tenant), live)
+        await apply.ensure(self._hub, resources.NAMESPACES, desired.namespace(tenant), live)
         for resource, wanted in (
             (resources.SERVICE_ACCOUNTS, desired.service_account(tenant)),
             (resources.ROLES, desired.role(tenant)),
             (resources.ROLE_BINDINGS, desired.role_binding(tenant)),
             (resources.SECRETS, desired.token_secret(tenant)),
         ):
-            own = await apply.read(self._client, resource, view.name(wanted), home)
-            stored = await apply.ensure(self._client, resource, wanted, own)
+            own = await apply.read(self._hub, resource, view.name(wanted), home)
+            stored = await apply.ensure(self._hub, resource, wanted, own)
         token, authority = view.text(stored, "data", "token"), view.text(stored, "data", "ca.crt")
         if not token or not authority:
             return False
-        server = await kubeconfig_source.server(self._client)
+        server = await kubeconfig_source.server(self._hub.client)
         wanted = desired.kubeconfig_secret(
             tenant, server=server, ca=base64.b64decode(authority), token=base64.b64decode(token).decode()
         )
-        own = await apply.read(self._client, resources.SECRETS, view.name(wanted), home)
-        await apply.ensure(self._client, resources.SECRETS, wanted, own)
+        own = await apply.read(self._hub, resources.SECRETS, view.name(wanted), home)
+        await apply.ensure(self._hub, resources.SECRETS, wanted, own)
         await self._tenant_state(tenant, terminating=False)
         await self._config_version()
         return True
@@ -111,20 +111,20 @@ class TenantController:
         config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
         goal = desired.tenant_state(tenant)
         home = view.namespace(goal)
-        own = await apply.read(self._client, resources.TENANT_STATES, view.name(goal), home)
-        stored = await apply.ensure(self._client, resources.TENANT_STATES, goal, own)
+        own = await apply.read(self._hub, resources.TENANT_STATES, view.name(goal), home)
+        stored = await apply.ensure(self._hub, resources.TENANT_STATES, goal, own)
         told = desired.tenant_state_status(merged(config, tenant), version(), terminating=terminating)
         before = stored.get("status") or {}
         fresh = {**before, **told}
         if fresh != before:
             fresh["lastUpdated"] = status.now(self._clock)
-            await status.write(self._client, resources.TENANT_STATES, stored, fresh)
+            await status.write(self._hub, resources.TENANT_STATES, stored, fresh)
 
     async def _config_version(self) -> None:
-        config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
+        config = self._hub.live(resources.CONFIGS, self._namespace, names.CONFIG_NAME)
         if config is not None:
             before = config.get("status") or {}
-            await status.write(self._client, resources.CONFIGS, config, {**before, "version": version()})
+            await status.write(self._hub, resources.CONFIGS, config, {**before, "version": version()})
 
     async def _say(self, tenant: Object, phase: str, ready: conditions.Status, reason: str, message: str) -> None:
         before = tenant.get("status") or {}
@@ -138,37 +138,37 @@ class TenantController:
             status.now(self._clock),
         )
         wanted = {**before, "phase": phase, "observedGeneration": view.generation(tenant), "conditions": fresh}
-        await status.write(self._client, resources.TENANTS, tenant, wanted)
+        await status.write(self._hub, resources.TENANTS, tenant, wanted)
 
     # Going ---------------------------------------------------------------------------------------
 
     async def _remove(self, tenant: Object) -> Result:
         home = desired.tenant_namespace(tenant)
-        live = await apply.read(self._client, resources.NAMESPACES, home)
+        live = await apply.read(self._hub, resources.NAMESPACES, home)
         if live is None:
-            await apply.finish(self._client, resources.TENANTS, tenant)
+            await apply.finish(self._hub, resources.TENANTS, tenant)
             return DONE
         if view.labels(live).get(names.LABEL_MANAGED_BY) != names.MANAGED_BY:
-            await apply.finish(self._client, resources.TENANTS, tenant)
+            await apply.finish(self._hub, resources.TENANTS, tenant)
             return DONE
         if not view.deleting(live):
             await self._say(tenant, "Terminating", "True", "Terminating", "The tenant is being removed.")
             await self._tenant_state(tenant, terminating=True)
             role = desired.role(tenant, terminating=True)
-            own = await apply.read(self._client, resources.ROLES, view.name(role), home)
-            await apply.ensure(self._client, resources.ROLES, role, own)
+            own = await apply.read(self._hub, resources.ROLES, view.name(role), home)
+            await apply.ensure(self._hub, resources.ROLES, role, own)
             if await self._delete_content(home):
                 return Again(_POLL)
-            await apply.remove(self._client, resources.NAMESPACES, live)
+            await apply.remove(self._hub, resources.NAMESPACES, live)
         return Again(_POLL)
 
     async def _delete_content(self, home: str) -> bool:
         """Ask for the deletion of all objects of our kinds; return whether some are still there."""
         left = False
         for resource in _OWN_KINDS:
-            found = (await self._client.list(resource, home)).items
+            found = (await self._hub.client.list(resource, home)).items
             left = left or bool(found)
-            asked = [self._delete(resource, obj) for obj in found if not view.deleting(obj)]
+            asked = [self._hub.delete(resource, obj) for obj in found if not view.deleting(obj)]
             await asyncio.gather(*asked)
             for obj in found:
                 # A tenant's finalizer must not stop the removal; ours stays until no Envoy uses the object.
@@ -176,17 +176,11 @@ class TenantController:
                     await self._strip(resource, obj)
         return left
 
-    async def _delete(self, resource: Resource, obj: Object) -> None:
-        try:
-            await self._client.delete(resource, view.name(obj), view.namespace(obj), uid=view.uid(obj))
-        except NotFound:
-            return
-
     async def _strip(self, resource: Resource, obj: Object) -> None:
         if view.finalizers(obj):
             try:
                 patch = {"metadata": {"finalizers": None}}
-                await self._client.patch(resource, view.name(obj), patch, view.namespace(obj))
+                await self._hub.patch(resource, view.name(obj), patch, view.namespace(obj))
             except NotFound:
                 return
 
