@@ -8,7 +8,7 @@ SOURCES := packages/common packages/ccm packages/manager e2e
 METADATA := $(addsuffix /pyproject.toml,$(SOURCES)) constraints.txt hack/requirements-dev.txt hack/venv.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv envoy control-plane system demo test e2e bench lint format types imports golden verify wheels wheels-check sysctls clean
+.PHONY: help setup venv envoy control-plane system demo test e2e bench lint format types imports golden verify wheels wheels-check base-image images sysctls clean
 
 help: ## show what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,11 +65,17 @@ golden: venv envoy ## rewrite generated CRDs and golden files
 verify: golden ## generated files are those in git
 	@git diff --exit-code --stat -- packages || { echo "generated files differ: look at 'git diff' and commit them" >&2; exit 1; }
 
-wheels: venv ## the three wheels in dist/
-	@rm -rf dist && for package in packages/common packages/ccm packages/manager; do $(BIN)/python -m build --wheel --no-isolation --outdir dist $$package >/dev/null || exit 1; done; ls dist
+wheels: venv ## the three wheels in dist/, and what they depend on in .tools/wheels
+	@$(BIN)/python -m kubelb_e2e.images.wheels && ls dist
 
 wheels-check: venv ## each wheel installed alone into an empty environment, and run
 	@$(BIN)/pytest -q -m wheels packages/common/tests/house $(PYTEST_ARGS)
+
+base-image: ## an image to build ours from, of Debian packages, without a registry (SUDO=sudo where you are not root)
+	@SUDO="$(SUDO)" sh hack/images/base.sh
+
+images: venv envoy ## the container images of e2e/images.yaml, and their sizes (BASE=...: what to build them from)
+	@$(BIN)/python -m kubelb_e2e.images $(if $(BASE),--base $(BASE)) $(IMAGES)
 
 clean: ## remove the environment, tools and everything built (the cache of binaries stays)
 	@rm -rf $(VENV) .tools dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis artifacts

@@ -3,13 +3,15 @@
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
-COPY hack/images/closure.py hack/images/layer.py /build/
+COPY hack/images/*.py /build/
 RUN python3 /build/layer.py system /runtime && python3 /build/layer.py python /runtime \
     && python3 /build/layer.py finish /runtime
 COPY e2e/src/kubelb_e2e/apps/echo.py /product/app/
 RUN python3 /build/layer.py finish /product /runtime
 
 FROM scratch
+LABEL org.opencontainers.image.title=kubelb-echo org.opencontainers.image.version=0.1.0 \
+    org.opencontainers.image.licenses=Apache-2.0
 COPY --from=build /runtime/ /
 COPY --from=build /product/ /
 ENV PATH=/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1

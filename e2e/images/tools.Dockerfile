@@ -4,7 +4,7 @@
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
-COPY hack/images/closure.py hack/images/layer.py /build/
+COPY hack/images/*.py /build/
 RUN python3 /build/layer.py system /runtime && python3 /build/layer.py python /runtime \
     && python3 /build/layer.py finish /runtime
 RUN python3 /build/layer.py program /product /bin/sh basename cat chmod cp cut date dd env expr false grep head hostname id \
@@ -12,6 +12,8 @@ RUN python3 /build/layer.py program /product /bin/sh basename cat chmod cp cut d
     true tty uname wc && python3 /build/layer.py finish /product /runtime
 
 FROM scratch
+LABEL org.opencontainers.image.title=kubelb-tools org.opencontainers.image.version=0.1.0 \
+    org.opencontainers.image.licenses="Apache-2.0 AND GPL-3.0-or-later"
 COPY --from=build /runtime/ /
 COPY --from=build /product/ /
 ENV PATH=/usr/local/bin:/usr/bin:/bin

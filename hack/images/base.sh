@@ -1,11 +1,11 @@
 #!/bin/sh
 # Makes a base image from Debian packages, for machines that reach no container registry.
-# Usage: SUDO=sudo sh hack/images/base.sh IMAGE [SUITE]    SUITE needs Python 3.11 or newer: bookworm or later
+# Usage: SUDO=sudo sh hack/images/base.sh [SUITE]    SUITE needs Python 3.11 or newer: bookworm (default) or later
 #
 # MIRROR says where Debian packages come from, if debootstrap's own choice is not it.
 set -eu
-image=$1
-suite=${2:-bookworm}
+suite=${1:-bookworm}
+image=kubelb/base:$suite
 sudo=${SUDO:-}
 
 say() { echo "base-image: $*"; }
@@ -30,6 +30,7 @@ if ! command -v debootstrap >/dev/null; then
 fi
 work=$(mktemp -d)
 trap '$sudo rm -rf --one-file-system "$work"' EXIT
+trap 'exit 130' INT TERM
 say "Debian $suite with Python, by debootstrap (one to two minutes)"
 $sudo debootstrap --variant=minbase --include=python3,ca-certificates "$suite" "$work/root" ${MIRROR:-} \
     >"$work/log" 2>&1 || {

@@ -4,7 +4,8 @@
     layer.py python LAYER                     the interpreter and its standard library
     layer.py program LAYER NAME...            programs of the base image
     layer.py wheels LAYER FOLDER [KEEP]       the wheels in FOLDER into /app; KEEP: the one script to keep in /app/bin
-    layer.py finish LAYER [BELOW...]          bytecode, libraries, times: last of all; BELOW: the layers under it
+    layer.py finish LAYER [BELOW...]          bytecode, libraries, licences, times; BELOW: the layers under it
+    layer.py check LAYER...                   everything that the wheels in these layers ask for is in them
 
 Nothing is fetched: a layer holds files of the base image and of the build context.
 """
@@ -24,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import closure
+import licences
 from closure import BuildError
 
 #: Seconds since 1970 that every file gets, so that equal content makes equal layers (2020-02-02, as wheels have it).
@@ -68,9 +70,9 @@ def system(layer: Path) -> None:
     for path in closure.on_demand():
         closure.place(path, layer)
     trusted = ssl.get_default_verify_paths().openssl_cafile
-    for found in (Path(trusted), Path("/etc/ssl/certs/ca-certificates.crt")):
-        if found.is_file():
-            closure.place(found, layer)
+    for path in (trusted, "/etc/ssl/certs/ca-certificates.crt", "/usr/share/doc/ca-certificates/copyright"):
+        if Path(path).is_file():
+            closure.place(Path(path), layer)
 
 
 def python(layer: Path) -> None:
@@ -108,7 +110,7 @@ def wheels(layer: Path, folder: str, keep: str | None = None) -> None:
 
 
 def finish(layer: Path, *below: str) -> None:
-    """Compile Python, add libraries, give everything one time."""
+    """Compile Python, add libraries and licences, give everything one time."""
     under = [Path(path) for path in below]
     compiled = compileall.compile_dir(
         layer,
@@ -121,8 +123,15 @@ def finish(layer: Path, *below: str) -> None:
     if not compiled:
         raise BuildError(f"{layer}: some file is no Python that this interpreter understands, see above")
     closure.complete(layer, under)
+    licences.add(layer, under)
     for path in (layer, *layer.rglob("*")):
         os.utime(path, (_TIME, _TIME), follow_symlinks=False)
+
+
+def check(*layers: Path | str) -> None:
+    """Ask pip whether the wheels in these layers agree."""
+    path = os.pathsep.join(str(Path(layer, APP)) for layer in layers)
+    _pip("check", environment={**os.environ, "PYTHONPATH": path})
 
 
 def _wanted(path: Path, script: str | None) -> bool:
@@ -144,14 +153,14 @@ def _loader_cache(layer: Path, config: Path) -> None:
     subprocess.run(["ldconfig", "-r", str(layer)], check=True)
 
 
-def _pip(*arguments: str) -> None:
+def _pip(*arguments: str, environment: dict[str, str] | None = None) -> None:
     found = sorted(Path(__file__).parent.glob("pip-*.whl"))
     if not found:
         raise BuildError("no pip wheel: run `make wheels` first, in the project's root")
     options = ["--isolated", "--quiet", "--no-cache-dir", "--disable-pip-version-check"]
-    done = subprocess.run([sys.executable, str(found[-1] / "pip"), *options, *arguments], check=False)
+    done = subprocess.run([sys.executable, str(found[-1] / "pip"), *options, *arguments], env=environment, check=False)
     if done.returncode:
-        raise BuildError("pip failed, see above; `make images` brings wheels for the base image's Python")
+        raise BuildError(f"pip {arguments[0]} failed, see above: `make images` brings wheels for this Python")
 
 
 _COMMANDS: dict[str, Callable[..., None]] = {
@@ -160,6 +169,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "program": program,
     "wheels": wheels,
     "finish": finish,
+    "check": check,
 }
 
 
