@@ -172,7 +172,7 @@ async def test_an_object_of_the_same_name_is_another_one() -> None:
 
 
 async def test_somebody_elses_object_of_the_same_name_was_not_asked_to_go() -> None:
-    async with blind() as world:
+    async with blind(2) as world:
         made = await world.create("1")
         await world.cut()
         await world.delete()
