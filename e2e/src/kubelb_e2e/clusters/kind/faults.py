@@ -59,11 +59,11 @@ def _kubelet(text: str, image: str) -> str:
 
 def _systemd(text: str, image: str) -> str:
     del text
-    return f"a node of {image} did not boot; is it a kind node image, and made for this release of kind?"
+    return f"a node did not boot: {image} is no kind node image, or one of another release of kind; or {INOTIFY_CURE}"
 
 
 _KNOWN: tuple[tuple[str, Callable[[str, str], str]], ...] = (
-    (r"cannot connect to the docker daemon|is the docker daemon running|error during connect", _docker),
+    (r"cannot connect to the docker daemon|failed to connect to the docker api|error during connect", _docker),
     (r"port is already allocated|address already in use", _port),
     (r"failed to pull image|pull access denied|manifest unknown|no such image", _image),
     (r"out of memory|cannot allocate memory|oom-?kill|exit status 137", _memory),

@@ -185,7 +185,7 @@ def pool(subnet: str) -> Iterator[str]:
     The last ones that are addresses of hosts: Docker gives the first ones to containers.
     """
     network = ipaddress.ip_network(subnet)
-    if network.version != 4 or network.num_addresses < 2 * POOL_SIZE:
+    if network.version != 4 or network.num_addresses <= 2 * POOL_SIZE:
         raise LabError(f"Docker network {subnet}: too small for containers and {POOL_SIZE} LoadBalancer addresses")
     first = int(network.broadcast_address) - POOL_SIZE
     return (str(ipaddress.ip_address(first + number)) for number in range(POOL_SIZE))
