@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,11 @@ _QUICK_SECONDS = 30.0
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 #: How the scripts of our Dockerfiles say what is wrong: `layer COMMAND: TEXT` (hack/images/layer.py).
 _COMPLAINT = re.compile(r"\blayer [a-z]+: (.+)")
+#: What the engine's absence looks like; the second from Docker 29 on.
+_NO_ENGINE = re.compile(r"cannot connect to the docker daemon|failed to connect to the docker api", re.IGNORECASE)
+#: What docker prints after what is wrong.
+_AFTERTHOUGHT = re.compile(r"exit status \d+|(Run|See) 'docker .*--help'.*")
+_NOT_FOUND = 127
 
 
 class DockerError(LabError):
@@ -48,7 +53,7 @@ def docker(*arguments: str, timeout: float | None = _QUICK_SECONDS, text: str | 
 def inspect(kind: str, *names: str) -> list[dict[str, Any]]:
     """Return what Docker knows of these objects ("image", "container", "network"); what is absent is left out."""
     done = _run([kind, "inspect", *names], _QUICK_SECONDS)
-    if done.returncode and not _is_absence(done.stderr):
+    if done.returncode and (done.returncode == _NOT_FOUND or not _is_absence(done.stderr)):
         raise DockerError(_explain([kind, "inspect"], done.stderr))
     found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
     return found
@@ -81,12 +86,12 @@ def _run(arguments: Sequence[str], timeout: float | None, text: str | None = Non
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, "", f"no answer within {timeout:.0f} s")
     except OSError as error:
-        return subprocess.CompletedProcess(command, 127, "", str(error))
+        return subprocess.CompletedProcess(command, _NOT_FOUND, "", str(error))
 
 
 def _explain(arguments: Sequence[str], stderr: str) -> str:
     reason = _last_line(stderr)
-    if "Cannot connect to the Docker daemon" in stderr:
+    if _NO_ENGINE.search(stderr):
         return f"Docker stopped answering during `docker {' '.join(arguments[:2])}`: start it again"
     return f"docker {' '.join(arguments[:2])}: {reason}"
 
@@ -97,8 +102,6 @@ def _is_absence(stderr: str) -> bool:
 
 
 def _last_line(text: str) -> str:
-    return next(_lines_backwards(text), "no message")
-
-
-def _lines_backwards(text: str) -> Iterator[str]:
-    return (line.strip() for line in reversed(text.splitlines()) if line.strip())
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if not _AFTERTHOUGHT.fullmatch(line)]
+    return (telling or lines or ["no message"])[-1]
