@@ -154,13 +154,17 @@ def _loader_cache(layer: Path, config: Path) -> None:
 
 
 def _pip(*arguments: str, environment: dict[str, str] | None = None) -> None:
+    """Run the pip beside this file; it sees nothing that the base image has installed."""
     found = sorted(Path(__file__).parent.glob("pip-*.whl"))
     if not found:
         raise BuildError("no pip wheel: run `make wheels` first, in the project's root")
-    options = ["--isolated", "--quiet", "--no-cache-dir", "--disable-pip-version-check"]
-    done = subprocess.run([sys.executable, str(found[-1] / "pip"), *options, *arguments], env=environment, check=False)
+    options = ["--isolated", "--no-cache-dir", "--disable-pip-version-check"]
+    command = [sys.executable, "-S", str(found[-1] / "pip"), *options, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BuildError(f"pip {arguments[0]} failed, see above: `make images` brings wheels for this Python")
+        said = [line.removeprefix("ERROR: ") for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        reason = said[-1] if said else "no message"
+        raise BuildError(f"pip {arguments[0]}: {reason} (`make images` brings wheels for the Python of the base image)")
 
 
 _COMMANDS: dict[str, Callable[..., None]] = {
