@@ -38,6 +38,8 @@ TOOLS_IMAGE = "kubelb/tools:0.1.0"
 _INTERFACE = "eth0"
 _START_SECONDS = 20.0
 _PID = "addresses.json"
+#: There when it watches.
+_WATCHES = "addresses.watches"
 
 
 class Nodes:
@@ -73,8 +75,8 @@ class Nodes:
 
 
 def running(directory: Path) -> state.ProcessId | None:
-    """Return the lab's process, None if it does not run."""
-    return state.ProcessId.read(directory / _PID)
+    """Return the lab's process, None if it does not run or does not watch yet."""
+    return state.ProcessId.read(directory / _PID) if (directory / _WATCHES).exists() else None
 
 
 def log_file(directory: Path) -> Path:
@@ -86,7 +88,7 @@ def start(directory: Path) -> None:
     """Start the process unless it runs; returns when it watches. Raises LabError."""
     if running(directory) is not None:
         return
-    (directory / _PID).unlink(missing_ok=True)
+    stop(directory)
     with log_file(directory).open("ab") as log:
         # As nobody's child: it outlives this command, and a terminal's Ctrl-C is not for it.
         subprocess.run(
@@ -99,25 +101,29 @@ def start(directory: Path) -> None:
         )
     deadline = time.monotonic() + _START_SECONDS
     while running(directory) is None:
-        if time.monotonic() > deadline:
-            raise LabError(f"the {PART} did not start within {_START_SECONDS:.0f} s: {log_file(directory)}")
+        ended = (directory / _PID).exists() and state.ProcessId.read(directory / _PID) is None
+        if ended or time.monotonic() > deadline:
+            stop(directory)
+            how = "ended" if ended else f"does not watch after {_START_SECONDS:.0f} s"
+            raise LabError(f"the {PART} {how}: {_last_line(directory)}")
         time.sleep(0.05)
 
 
 def stop(directory: Path) -> None:
-    """End the process; harmless if it does not run."""
-    if (found := running(directory)) is not None:
+    """End the process, whether it watches or not; harmless if it does not run."""
+    if (found := state.ProcessId.read(directory / _PID)) is not None:
         found.end()
+    for name in (_PID, _WATCHES):
+        (directory / name).unlink(missing_ok=True)
 
 
 async def run(directory: Path) -> int:
     """Serve until SIGTERM; return the exit code."""
     lab = LabPlan.load(directory)
-    if lab is None:
+    own = state.ProcessId.of(os.getpid())
+    if lab is None or own is None:
         return 1
-    ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    own.write(directory / _PID)
     addresses = list(pool(await asyncio.to_thread(docker_net.subnet, lab.name)))
     names = lab.clusters[0].node_names
     nodes = Nodes()
@@ -141,14 +147,22 @@ async def run(directory: Path) -> int:
     for informer in (services, slices, node_informer):
         await informer.wait_synced()
     tasks.append(asyncio.create_task(controller.run()))
-    if (own := state.ProcessId.of(os.getpid())) is not None:
-        own.write(directory / _PID)
+    # Until now a signal ends the process by itself.
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    (directory / _WATCHES).touch()
     await ended.wait()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     await client.close()
     return 0
+
+
+def _last_line(directory: Path) -> str:
+    lines = [line for line in log_file(directory).read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it said nothing"
 
 
 def main() -> int:
