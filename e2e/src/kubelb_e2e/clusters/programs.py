@@ -12,6 +12,8 @@ from kubelb_e2e.errors import Unavailable
 def find(name: str, asked: Path | None, *fallbacks: Path | str | None, cure: str) -> Path:
     """Return a program: the one asked for, else the first fallback that is there, else of PATH; raises Unavailable."""
     if asked is not None:
+        if not os.access(asked, os.X_OK):
+            raise Unavailable(f"{asked}: no such program")
         return asked.absolute()
     for item in fallbacks:
         if item and os.access(item, os.X_OK):

@@ -175,8 +175,12 @@ def remove(directory: Path) -> None:
 def locked(name: str, timeout: float = 600.0) -> Iterator[None]:
     """Hold the lock of a lab's name while it is started or ended; raises LabError if another keeps it."""
     root = state_root()
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (root / f".{name}.lock").open("w") as handle:
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (root / f".{name}.lock").open("w")
+    except OSError as error:
+        raise LabError(f"cannot use the labs' folder {root}: {error.strerror}; set KUBELB_LAB_DIR") from error
+    with lock as handle:
         deadline = time.monotonic() + timeout
         while True:
             try:

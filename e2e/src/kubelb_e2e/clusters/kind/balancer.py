@@ -45,6 +45,12 @@ def check(settings: config.Kind) -> None:
         _cloud_program(settings)
 
 
+def check_network(lab: LabPlan, settings: config.Kind) -> None:
+    """Raise LabError if the lab's network has no room for the addresses that we choose."""
+    if settings.addresses != CLOUD:
+        pool(docker_net.subnet(lab.name))
+
+
 def start(lab: LabPlan, settings: config.Kind) -> None:
     """Have it running; harmless if it is. Raises LabError."""
     if settings.addresses == METALLB:

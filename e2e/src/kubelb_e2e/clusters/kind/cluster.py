@@ -48,9 +48,12 @@ class Cluster(KindCluster):  # type: ignore[misc]  # pytest-kind has no types
         kubeconfig = lab.kubeconfig(plan.name)
         kubeconfig.parent.mkdir(parents=True, exist_ok=True)
         with _IN_FOLDER:
-            super().__init__(
-                plan.kind_name, kubeconfig, image=lab.node_image, kind_path=lab.kind, kubectl_path=lab.kubectl
-            )
+            try:
+                super().__init__(
+                    plan.kind_name, kubeconfig, image=lab.node_image, kind_path=lab.kind, kubectl_path=lab.kubectl
+                )
+            except OSError as error:
+                raise LabError(f"pytest-kind cannot work here: {error}; go to a folder that can be written") from error
             # It makes a folder where we stand, for the files whose places it has just been told.
             for folder in (self.path, self.path.parent):
                 with contextlib.suppress(OSError):
@@ -65,7 +68,11 @@ class Cluster(KindCluster):  # type: ignore[misc]  # pytest-kind has no types
         done = self._kind(command, timeout=_CREATE_SECONDS, text=text)
         if done.returncode:
             raise LabError(faults.explain(done.stdout, cluster=name, image=self._lab.node_image))
-        super().create()  # finds it, and connects
+        try:
+            super().create()  # finds it, and connects
+        except subprocess.CalledProcessError as error:
+            said = self._kind(["get", "clusters"], timeout=_DELETE_SECONDS).stdout
+            raise LabError(faults.explain(said, cluster=name, image=self._lab.node_image)) from error
         self.wait_usable()
 
     def wait_usable(self) -> None:

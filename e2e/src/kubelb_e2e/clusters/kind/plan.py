@@ -186,6 +186,9 @@ def pool(subnet: str) -> Iterator[str]:
     """
     network = ipaddress.ip_network(subnet)
     if network.version != 4 or network.num_addresses <= 2 * POOL_SIZE:
-        raise LabError(f"Docker network {subnet}: too small for containers and {POOL_SIZE} LoadBalancer addresses")
+        raise LabError(
+            f"Docker network {subnet}: too small for containers and {POOL_SIZE} LoadBalancer addresses; "
+            "let Docker make larger ones (default-address-pools in its daemon.json)"
+        )
     first = int(network.broadcast_address) - POOL_SIZE
     return (str(ipaddress.ip_address(first + number)) for number in range(POOL_SIZE))

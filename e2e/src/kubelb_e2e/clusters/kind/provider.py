@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -196,6 +197,7 @@ def _build(wanted: LabPlan, settings: config.Kind, kept: set[str], tell: _Tell) 
             state.create(wanted.directory, NAME)
         wanted.dump()
         docker_net.ensure(wanted.name)
+        balancer.check_network(wanted, settings)
         width = preflight.side_by_side(wanted, settings, preflight.Machine.read())
 
         def make(number: int) -> None:
@@ -263,12 +265,13 @@ def _removed_on_failure(wanted: LabPlan, tell: _Tell) -> Iterator[None]:
 def _export(wanted: LabPlan) -> Path | None:
     """Write the logs of all nodes there are beside the artifacts; return the folder, None if there are none."""
     folder = Path(os.environ.get("KUBELB_ARTIFACTS", "artifacts")) / f"kind-{wanted.name}"
-    own = docker_net.clusters(wanted.name)
+    own = docker_net.clusters(wanted.name) if docker_net.exists(wanted.name) else {}
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier failure
     for cluster in wanted.clusters:
         if cluster.kind_name in own:
             with contextlib.suppress(LabError, OSError):
                 Cluster(wanted, cluster).export_logs(folder / cluster.name)
-    return folder if own and folder.exists() else None
+    return folder if folder.exists() else None
 
 
 def _remove(name: str, directory: Path, tell: _Tell) -> bool:
