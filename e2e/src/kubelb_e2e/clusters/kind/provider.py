@@ -178,7 +178,12 @@ def _clear(wanted: LabPlan, wish: Wish, tell: _Tell) -> set[str]:
         tell(f"removing what is left of lab {wanted.name}: {', '.join(own) or 'its network and folder'}")
         _remove(wanted.name, wanted.directory, tell)
         return set()
-    whole = {cluster.kind_name: set(cluster.node_names) for cluster in wanted.clusters}
+    # kind writes the kubeconfig last: without it, nodes may run in which nothing is.
+    whole = {
+        cluster.kind_name: set(cluster.node_names)
+        for cluster in wanted.clusters
+        if wanted.kubeconfig(cluster.name).is_file()
+    }
     kept = {name for name, nodes in own.items() if set(nodes) == whole.get(name) and _all_run(nodes)}
     for cluster in wanted.clusters:
         if cluster.kind_name in own and cluster.kind_name not in kept:
