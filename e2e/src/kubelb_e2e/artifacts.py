@@ -24,7 +24,7 @@ import yaml
 from kubelb_common import names
 from kubelb_e2e import tables
 from kubelb_e2e.clusters.base import MANAGEMENT, Lab, PodPlace
-from kubelb_e2e.errors import LabError
+from kubelb_e2e.errors import LabError, one_line
 
 _ADMIN_PORT = 9001
 _PAGES = {
@@ -122,5 +122,5 @@ def _envoys(lab: Lab, folder: Path, missing: list[str]) -> None:
 def _kubectl(lab: Lab, cluster: str, *arguments: str) -> str:
     done = lab.run([str(lab.kubectl), *arguments], cluster=cluster)
     if done.returncode:
-        raise LabError(f"kubectl {' '.join(arguments[:2])}: {done.stderr.strip()}")
+        raise LabError(f"kubectl {' '.join(arguments[:2])}: {one_line(done.stderr)}")
     return done.stdout

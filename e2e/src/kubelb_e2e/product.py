@@ -27,7 +27,7 @@ from kubelb_common.kube.resources import CRDS, DEPLOYMENTS, PODS, SECRETS
 from kubelb_common.objects import view
 from kubelb_e2e.clusters import client as door
 from kubelb_e2e.clusters.base import MANAGEMENT, Lab, Say, project, tenant_name, tenants
-from kubelb_e2e.errors import LabError
+from kubelb_e2e.errors import LabError, one_line
 
 ENVOY_IMAGE = "kubelb/envoy:1.40.0"
 _READY_SECONDS = 120.0
@@ -54,7 +54,7 @@ def remove(lab: Lab, *, say: Say) -> None:
             command, input=text, text=True, capture_output=True, check=False, env=lab.environment(cluster)
         )
         if done.returncode:
-            raise LabError(f"{cluster}: kubectl {' '.join(arguments[:2])}: {done.stderr.strip()}")
+            raise LabError(f"{cluster}: kubectl {' '.join(arguments[:2])}: {one_line(done.stderr)}")
         return done.stdout
 
     kind = f"tenants.{names.GROUP}"
@@ -154,7 +154,7 @@ class _Deployment:
             env=self._lab.environment(cluster),
         )
         if done.returncode:
-            raise LabError(f"{cluster}: kubectl apply: {done.stderr.strip()}")
+            raise LabError(f"{cluster}: kubectl apply: {one_line(done.stderr)}")
 
     @asynccontextmanager
     async def _client(self, cluster: str) -> AsyncIterator[KubeClient]:

@@ -24,7 +24,7 @@ from kubelb_e2e.clusters import podlogs, state
 from kubelb_e2e.clusters.base import MANAGEMENT, PodLog, PodPlace, credential_name, variables
 from kubelb_e2e.clusters.kubeconfigs import server_of, with_server
 from kubelb_e2e.clusters.podlogs import LogSource
-from kubelb_e2e.errors import LabError
+from kubelb_e2e.errors import LabError, one_line
 
 _ANSWER_SECONDS = 10.0
 _FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
@@ -128,7 +128,7 @@ class OutsideLab:
         """Run kubectl in a cluster and return its output; raises LabError."""
         done = self.run([str(self._kubectl), *arguments], cluster=cluster)
         if done.returncode:
-            raise LabError(f"{cluster}: kubectl {' '.join(arguments[:2])}: {done.stderr.strip()}")
+            raise LabError(f"{cluster}: kubectl {' '.join(arguments[:2])}: {one_line(done.stderr)}")
         return done.stdout
 
     def addresses(self) -> dict[str, str]:
@@ -145,7 +145,8 @@ class OutsideLab:
         self, pod: str, *, cluster: str | None = None, container: str | None = None, all_runs: bool = False
     ) -> list[PodLog]:
         """Return logs of pods that are there, by kubectl; with `all_runs` also that of the run before."""
-        sources = [item for name in self.cluster_names for item in self._log_sources(name, previous=all_runs)]
+        asked = self.cluster_names if cluster is None else (cluster,)
+        sources = [item for name in asked for item in self._log_sources(name, previous=all_runs)]
         return podlogs.choose(sources, pod, cluster=cluster, container=container, all_runs=all_runs)
 
     def audit_log(self, cluster: str) -> Path:
@@ -153,8 +154,14 @@ class OutsideLab:
         raise LabError(f"{cluster}: its audit log cannot be read from here")
 
     def export(self, folder: Path) -> None:
-        """Write the logs of all pods into `folder`."""
-        sources = [item for name in self.cluster_names for item in self._log_sources(name, previous=True)]
+        """Write the logs of all pods into `folder`; raises LabError when those of a cluster cannot be had."""
+        sources: list[LogSource] = []
+        troubles = []
+        for name in self.cluster_names:
+            try:
+                sources += self._log_sources(name, previous=True)
+            except LabError as error:
+                troubles.append(str(error))
 
         def write(source: LogSource) -> None:
             place = folder / source.cluster / "logs" / "pods" / f"{source.namespace}_{source.pod}"
@@ -164,6 +171,8 @@ class OutsideLab:
 
         with ThreadPoolExecutor(max_workers=4) as pool:
             list(pool.map(write, sources))
+        if troubles:
+            raise LabError("; ".join(troubles))
 
     def pages(self, pod: PodPlace, port: int, paths: Sequence[str]) -> dict[str, str]:
         """Ask through kubectl port-forward; see Lab."""
@@ -190,7 +199,7 @@ class OutsideLab:
         done = self.run(
             [str(self._kubectl), "logs", namespace, view.name(pod), f"--container={container}", *more], cluster=cluster
         )
-        return done.stdout if done.returncode == 0 else f"(no log: {done.stderr.strip()})\n"
+        return done.stdout if done.returncode == 0 else f"(no log: {one_line(done.stderr)})\n"
 
     @contextlib.contextmanager
     def _forwarded(self, pod: PodPlace, port: int) -> Iterator[str]:

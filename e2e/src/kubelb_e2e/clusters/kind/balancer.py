@@ -21,7 +21,7 @@ from kubelb_e2e.clusters.base import MANAGEMENT
 from kubelb_e2e.clusters.kind import addresses, docker_net
 from kubelb_e2e.clusters.kind.cluster import NETWORK
 from kubelb_e2e.clusters.kind.plan import LabPlan, pool
-from kubelb_e2e.errors import LabError
+from kubelb_e2e.errors import LabError, one_line
 
 LAB, METALLB, CLOUD = "lab", "metallb", "cloud-provider-kind"
 _PID = "cloud-provider-kind.json"
@@ -103,7 +103,7 @@ def _metallb(lab: LabPlan, settings: config.Kind) -> None:
         command = [str(lab.kubectl), f"--kubeconfig={lab.kubeconfig(MANAGEMENT)}", *arguments]
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise LabError(f"MetalLB: kubectl {' '.join(arguments[:2])}: {done.stderr.strip()}")
+            raise LabError(f"MetalLB: kubectl {' '.join(arguments[:2])}: {one_line(done.stderr)}")
 
     kubectl("apply", f"--filename={settings.metallb}")
     limit = f"--timeout={_READY_SECONDS}s"
