@@ -5,10 +5,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 SOURCES := packages/common packages/ccm packages/manager e2e
+# What the scenarios need: kind needs Docker, so that is asked first.
+E2E_NEEDS := $(if $(filter kind,$(PROVIDER)),images kind) $(if $(filter existing,$(PROVIDER)),control-plane,setup)
 METADATA := $(addsuffix /pyproject.toml,$(SOURCES)) constraints.txt hack/requirements-dev.txt hack/venv.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv envoy control-plane system demo test e2e bench lint format types imports golden verify wheels wheels-check base-image images sysctls clean
+.PHONY: help setup venv envoy control-plane kind system demo test e2e bench lint format types imports golden verify wheels wheels-check base-image images sysctls clean
 
 help: ## show what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +29,10 @@ control-plane: venv ## etcd, Kubernetes and kubectl in the cache (about 6 minute
 system: venv ## ip and nft, which the testbed needs on the machine (SUDO=sudo where you are not root)
 	@SUDO="$(SUDO)" $(BIN)/python hack/toolchain.py system
 
-setup: venv system envoy control-plane ## everything above
+kind: venv ## the program kind in .tools/kind, built by Go
+	@$(BIN)/python hack/toolchain.py kind
+
+setup: venv system envoy control-plane ## environment, Envoy, control plane, ip and nft
 
 sysctls: ## what the testbed and kind need of the kernel: inotify, namespaces (SUDO=sudo where you are not root)
 	@SUDO="$(SUDO)" sh hack/sysctls.sh
@@ -38,8 +43,8 @@ demo: setup ## one management cluster, two tenants, an Ingress and a LoadBalance
 test: venv envoy control-plane ## unit, golden, property, feature, real Envoy, real API server
 	@$(BIN)/pytest -q -n 2 $(PYTEST_ARGS)
 
-e2e: setup ## the scenarios on the local testbed (PROVIDER=kind KIND_IMAGE=...: on kind clusters)
-	@$(BIN)/pytest -q e2e/tests $(if $(PROVIDER),--provider $(PROVIDER)) $(if $(KIND_IMAGE),--kind-image $(KIND_IMAGE)) $(PYTEST_ARGS)
+e2e: $(E2E_NEEDS) ## the scenarios on the local testbed (PROVIDER=kind, with KUBERNETES=1.35 or KIND_IMAGE=...; PROVIDER=existing)
+	@$(BIN)/pytest -q e2e/tests $(addprefix --provider ,$(PROVIDER)) $(addprefix --kubernetes ,$(KUBERNETES)) $(addprefix --kind-image ,$(KIND_IMAGE)) $(PYTEST_ARGS)
 
 bench: setup ## print the measurements of the local testbed; never fails by time
 	@$(BIN)/python e2e/bench/bench.py $(BENCH_ARGS)

@@ -103,20 +103,19 @@ def _wish(options: pytest.Config) -> Wish:
 def _start(options: pytest.Config, name: str, wish: Wish) -> tuple[Lab, bool]:
     """Return the lab with the product in it, and whether this run is to end it."""
     asked = options.getoption("--provider")
-    provider = providers.of(name, asked)
-    if wrong := not_for(provider.name, wish):
-        raise pytest.UsageError(f"{', '.join(wrong)}: not for --provider {provider.name}")
+    if wrong := not_for(asked, wish):
+        raise pytest.UsageError(f"{', '.join(wrong)}: not for --provider {asked}")
     folder = state.lab_directory(name)
     owner = state.claimed_by(folder)
     if owner is not None and owner.alive:
         raise LabError(f"lab {name!r} is used by another run (process {owner.pid}); choose another: --lab")
     if owner is not None and not wish.reuse:
         _say(f"removing lab {name}, which a run that was killed has left", 0.0)
-        providers.down(name, asked, say=_say)
+        providers.down(name, None, say=_say)
     is_own = owner is not None or not folder.exists()
     if is_own:
         state.claim(folder)
-    found = provider.up(name, wish, say=_say)
+    found = providers.of(name, asked).up(name, wish, say=_say)
     product.deploy(found, (), say=_say)
     return found, is_own
 
@@ -129,8 +128,9 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     with capture.global_and_fixture_disabled():
         try:
             found, is_own = _start(options, name, _wish(options))
-        except Unavailable as error:
-            pytest.exit(str(error), returncode=2)
+        except LabError as error:
+            # One line instead of an error for each scenario; the report has it too.
+            pytest.exit(str(error), returncode=2 if isinstance(error, Unavailable) else 1)
         _describe(options, found)
     yield found
     if options.getoption("--keep"):
@@ -177,20 +177,12 @@ async def worker(lab: Lab) -> AsyncIterator[Traffic]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def ended(clients: dict[str, AioClient]) -> AsyncIterator[list[Tenant]]:
-    """The tenants of scenarios that are over; when all are, nothing may be left of them in any cluster."""
+    """The tenants of scenarios that are over; when all are, nothing may be left of them in tenant clusters."""
     found: list[Tenant] = []
     yield found
     waiter = Waiter(config.intervals())
     for tenant in found:
         await _gone(waiter, tenant.name, tenant.client, tenant.namespace)
-    for namespace in sorted({tenant.hub_namespace for tenant in found}):
-
-        async def check(namespace: str = namespace) -> None:
-            for resource in (resources.ROUTES, resources.LOAD_BALANCERS, resources.INGRESSES):
-                left = (await clients["management"].list(resource, namespace)).items
-                assert not left, f"{resource.kind} left in {namespace}: {[view.name(item) for item in left]}"
-
-        await waiter.eventually("removed", check)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -216,9 +208,13 @@ async def env(
         record.dump = folder
         sys.stdout.write(f"dump: {folder}\n")
     for tenant in members:
+        await tenant.clear()
         await tenant.client.delete(resources.NAMESPACES, head)
-    # They go while the next scenario runs; `ended` sees to it that they do.
+    # Pods of tenants may still go while the next scenario runs, and `ended` sees to it that they do. What is served may
+    # not: a default backend of this scenario would answer for unknown hosts of the next. Nor may the fleet: while a new
+    # one starts, kube-proxy hands connections to the leaving Envoys, which cut them when they end.
     ended += members
+    await _hub_is_clean(waiter, clients["management"], members)
 
 
 async def _make_namespace(waiter: Waiter, cluster: str, client: AioClient, name: str) -> None:
@@ -229,6 +225,16 @@ async def _make_namespace(waiter: Waiter, cluster: str, client: AioClient, name:
         await client.delete(resources.NAMESPACES, name)
         await _gone(waiter, cluster, client, name)
         await client.create(resources.NAMESPACES, {"metadata": {"name": name}})
+
+
+async def _hub_is_clean(waiter: Waiter, management: AioClient, members: list[Tenant]) -> None:
+    async def check() -> None:
+        for namespace in (tenant.hub_namespace for tenant in members):
+            for resource in (resources.ROUTES, resources.LOAD_BALANCERS, resources.INGRESSES, resources.PODS):
+                left = (await management.list(resource, namespace)).items
+                assert not left, f"{resource.kind} left in {namespace}: {[view.name(item) for item in left]}"
+
+    await waiter.eventually("removed", check)
 
 
 async def _gone(waiter: Waiter, cluster: str, client: AioClient, name: str) -> None:

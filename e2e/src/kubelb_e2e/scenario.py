@@ -83,6 +83,14 @@ class Tenant:
             return
         raise AssertionError(f"{resource.kind} {name} is still there, finalizers {view.finalizers(found)}")
 
+    async def clear(self) -> None:
+        """Ask for the deletion of what is served; a namespace's deletion alone waits for its pods first."""
+        for item in (await self.client.list(resources.INGRESSES, self.namespace)).items:
+            await self.delete(resources.INGRESSES, view.name(item))
+        for item in (await self.client.list(resources.SERVICES, self.namespace)).items:
+            if view.text(item, "spec", "type") == "LoadBalancer":
+                await self.delete(resources.SERVICES, view.name(item))
+
     async def delete(self, resource: Resource, name: str) -> None:
         """Ask for the deletion of an object of the scenario's namespace."""
         await self.client.delete(resource, name, self.namespace)
