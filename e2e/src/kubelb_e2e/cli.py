@@ -111,7 +111,8 @@ def _duration(_: click.Context, __: click.Parameter, value: str | None) -> str |
 
 
 def _file(*, program: bool = False) -> click.Path:
-    return click.Path(exists=True, dir_okay=False, executable=program, resolve_path=True, path_type=Path)
+    # A program may be a link whose name tells what it is.
+    return click.Path(exists=True, dir_okay=False, executable=program, resolve_path=not program, path_type=Path)
 
 
 @main.command()

@@ -99,9 +99,15 @@ class _Deployment:
             await self._apply(MANAGEMENT, [self._config(), *map(_tenant, tenants(self._lab))])
             await _deployment_ready(client, names.MANAGER_NAMESPACE, "kubelb-manager", MANAGEMENT)
             self._say("management: manager ready")
-            async with asyncio.TaskGroup() as group:
-                for tenant in tenants(self._lab):
-                    group.create_task(self._tenant(client, tenant))
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for tenant in tenants(self._lab):
+                        group.create_task(self._tenant(client, tenant))
+            except ExceptionGroup as failed:
+                foreseen, others = failed.split((LabError, KubeError))
+                if foreseen is None or others is not None:
+                    raise
+                raise foreseen.exceptions[0] from failed
 
     async def _tenant(self, management: KubeClient, cluster: str) -> None:
         kubeconfig = await _credential(management, tenant_name(cluster))
@@ -143,16 +149,19 @@ class _Deployment:
             "--filename=-",
         ]
         text = yaml.safe_dump_all(documents)
-        done = await asyncio.to_thread(
-            subprocess.run,
-            command,
-            input=text,
-            text=True,
-            capture_output=True,
-            check=False,
-            timeout=_READY_SECONDS,
-            env=self._lab.environment(cluster),
-        )
+        try:
+            done = await asyncio.to_thread(
+                subprocess.run,
+                command,
+                input=text,
+                text=True,
+                capture_output=True,
+                check=False,
+                timeout=_READY_SECONDS,
+                env=self._lab.environment(cluster),
+            )
+        except subprocess.TimeoutExpired as error:
+            raise LabError(f"{cluster}: kubectl apply: no end after {_READY_SECONDS:.0f} s") from error
         if done.returncode:
             raise LabError(f"{cluster}: kubectl apply: {one_line(done.stderr)}")
 
