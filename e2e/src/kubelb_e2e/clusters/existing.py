@@ -11,9 +11,10 @@ Node and LoadBalancer addresses must answer on this host.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from kubelb_common.testing import binaries
@@ -97,7 +98,7 @@ class ExistingLab(OutsideLab):
                 raise LabError(
                     f"{cluster} ({self.kubeconfig(cluster)}) is not marked for end-to-end runs, which replace and "
                     f"remove what is there of KubeLB; if that may be: kubectl --kubeconfig {self.kubeconfig(cluster)} "
-                    f"label namespace kube-system {LABEL}={ALLOWED}"
+                    f"label namespace kube-system --overwrite {LABEL}={ALLOWED}"
                 )
             other = seen.setdefault(metadata["uid"], cluster)
             if other != cluster:
@@ -134,10 +135,9 @@ class ExistingProvider:
         images = os.environ.get(_IMAGES, "")
         with state.locked(name):
             lab = ExistingLab(name, directory, _kubeconfigs(), kubectl, images=images, without=wish.without or ())
-            lab.check()
-            if not directory.exists():
-                state.create(directory, NAME)
-            lab.dump()
+            with _folder(directory):
+                lab.check()
+                lab.dump()
         say(f"{', '.join(lab.cluster_names)}: marked for end-to-end runs", 0.0)
         return lab
 
@@ -155,7 +155,7 @@ class ExistingProvider:
                 images=raw["images"],
                 without=tuple(raw["without"]),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise LabError(
                 f"there is no lab {name!r} of existing clusters; "
                 f"take them: kubelb-e2e up --provider existing --name {name}"
@@ -170,6 +170,22 @@ class ExistingProvider:
                 return False
             state.remove(directory)
         return True
+
+
+@contextlib.contextmanager
+def _folder(directory: Path) -> Iterator[None]:
+    """Have the lab's folder, for kubectl keeps what it learns in it; one that is made now goes if the body fails."""
+    if state.provider_of(directory) is not None:
+        yield
+        return
+    if directory.exists():
+        state.remove(directory)
+    state.create(directory, NAME)
+    try:
+        yield
+    except BaseException:
+        state.remove(directory)
+        raise
 
 
 def _kubeconfigs() -> dict[str, Path]:
