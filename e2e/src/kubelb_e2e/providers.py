@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from kubelb_e2e import product, provision
 from kubelb_e2e.clusters import state
-from kubelb_e2e.clusters.base import Provider, Say
+from kubelb_e2e.clusters.base import Lab, Provider, Say
 from kubelb_e2e.clusters.existing import ExistingProvider
 from kubelb_e2e.clusters.kind.provider import KindProvider
 from kubelb_e2e.clusters.local.provider import LocalProvider
@@ -46,6 +46,14 @@ def of(lab: str, asked: str | None = None) -> Provider:
 def down(lab: str, asked: str | None, *, say: Say) -> bool:
     """End a lab, and take the product out of clusters that stay; return whether there was anything."""
     provider = of(lab, asked)
-    if provider.keeps_clusters and state.lab_directory(lab).exists():
-        product.remove(provider.find(lab), say=say)
+    if provider.keeps_clusters and (found := _taken(provider, lab)) is not None:
+        product.remove(found, say=say)
     return provider.down(lab, say=say)
+
+
+def _taken(provider: Provider, lab: str) -> Lab | None:
+    """Return the lab, None if it was not taken whole: then nothing was deployed."""
+    try:
+        return provider.find(lab)
+    except LabError:
+        return None
