@@ -196,7 +196,7 @@ async def env(
     for cluster in tenants(lab):
         client, agent = clients[cluster], clients[credential_name(cluster)]
         await _make_namespace(waiter, cluster, client, head)
-        members.append(Tenant(cluster, client, agent.namespace, agent, head))
+        members.append(Tenant(cluster, client, agent.namespace, agent, head, lab.image))
     worker.reset()
     environment = Environment(clients["management"], members, worker, waiter, lab)
     yield environment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,8 @@ class Tenant:
     agent: AioClient
     #: Namespace of the scenario that uses it now.
     namespace: str = ""
+    #: By which name its nodes find an image of the catalogue (`Lab.image`).
+    image: Callable[[str], str] = str
 
     async def apply(self, resource: Resource, obj: Object) -> Object:
         """Create an object in the scenario's namespace."""
@@ -40,7 +42,9 @@ class Tenant:
 
     async def app(self, name: str, *, replicas: int = 1, port: int = 80, target: int = ECHO_HTTP) -> None:
         """Deploy an echo application and a ClusterIP Service for it."""
-        await self.apply(resources.DEPLOYMENTS, echo(name, self.namespace, replicas=replicas))
+        await self.apply(
+            resources.DEPLOYMENTS, echo(name, self.namespace, replicas=replicas, image=self.image(ECHO_IMAGE))
+        )
         await self.service(name, app=name, port=port, target=target)
 
     async def service(self, name: str, *, app: str, port: int = 80, target: int = ECHO_HTTP) -> Object:
@@ -161,11 +165,11 @@ class Environment:
         await self.wait.eventually("pod", check)
 
 
-def echo(name: str, namespace: str, *, replicas: int = 1) -> Object:
+def echo(name: str, namespace: str, *, replicas: int = 1, image: str = ECHO_IMAGE) -> Object:
     """Return a Deployment of the echo application, with an HTTP and a TCP port."""
     container: Object = {
         "name": "echo",
-        "image": ECHO_IMAGE,
+        "image": image,
         "ports": [{"containerPort": ECHO_HTTP}, {"containerPort": ECHO_TCP}],
         "readinessProbe": {"tcpSocket": {"port": ECHO_HTTP}, "periodSeconds": 1},
     }

@@ -31,8 +31,8 @@ open("/dev/termination-log", "w").write(answer.read().decode())
 STAY = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 
 
-def pod(name: str, script: str, **spec: Any) -> Object:
-    container = {"name": "main", "image": TOOLS, "args": ["-c", script], **spec.pop("container", {})}
+def pod(tenant: Tenant, name: str, script: str, **spec: Any) -> Object:
+    container = {"name": "main", "image": tenant.image(TOOLS), "args": ["-c", script], **spec.pop("container", {})}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -73,7 +73,7 @@ def processes(env: Environment, word: str) -> list[str]:
 
 async def test_token_works_in_the_cluster(env: Environment) -> None:
     """The projected token and CA are accepted through the API server's Service, as this pod's ServiceAccount."""
-    await env.tenant.apply(resources.PODS, pod("token", f"python3 -c '{ASK}'", restartPolicy="Never"))
+    await env.tenant.apply(resources.PODS, pod(env.tenant, "token", f"python3 -c '{ASK}'", restartPolicy="Never"))
     text = await message(env, env.tenant, "token")
     assert f"system:serviceaccount:{env.tenant.namespace}:default" in text
     assert "Forbidden" in text
@@ -84,7 +84,7 @@ async def test_config_map_volume_follows_its_object(env: Environment) -> None:
     """A change arrives in the running container; a pod whose ConfigMap is missing starts when that appears."""
     tenant = env.tenant
     script = "until grep -q new /conf/key; do sleep 0.1; done; echo seen > /dev/termination-log"
-    wanted = pod("conf", script, restartPolicy="Never", volumes=[{"name": "c", "configMap": {"name": "conf"}}])
+    wanted = pod(tenant, "conf", script, restartPolicy="Never", volumes=[{"name": "c", "configMap": {"name": "conf"}}])
     wanted["spec"]["containers"][0]["volumeMounts"] = [{"name": "c", "mountPath": "/conf"}]
     await tenant.apply(resources.PODS, wanted)
 
@@ -105,7 +105,7 @@ async def test_config_map_volume_follows_its_object(env: Environment) -> None:
 
 async def test_a_crash_restarts_at_once_and_then_backs_off(env: Environment) -> None:
     """The first restart is immediate; after the second crash the container waits."""
-    await env.tenant.apply(resources.PODS, pod("crash", "exit 3"))
+    await env.tenant.apply(resources.PODS, pod(env.tenant, "crash", "exit 3"))
 
     async def backs_off() -> None:
         found = state(await env.tenant.get(resources.PODS, "crash"))
@@ -121,7 +121,7 @@ async def test_readiness_moves_the_endpoint(env: Environment) -> None:
     tenant = env.tenant
     script = f"(sleep 2; touch /tmp/ok; sleep 3; rm /tmp/ok) & {STAY}"
     probe = {"exec": {"command": ["test", "-e", "/tmp/ok"]}, "periodSeconds": 1, "failureThreshold": 1}
-    await tenant.apply(resources.PODS, pod("gate", script, container={"readinessProbe": probe}))
+    await tenant.apply(resources.PODS, pod(tenant, "gate", script, container={"readinessProbe": probe}))
     await tenant.service("gate", app="gate")
 
     async def endpoint(wanted: bool) -> None:
@@ -141,7 +141,7 @@ async def test_pre_stop_comes_before_sigterm_and_nothing_is_left(env: Environmen
     tenant, mark = env.tenant, f"mark-{env.tenant.namespace}"
     script = f": {mark}; trap 'cat /tmp/order; echo term; exit 0' TERM; while :; do sleep 0.1; done"
     hook = {"preStop": {"exec": {"command": ["sh", "-c", "sleep 1; echo hook > /tmp/order"]}}}
-    await tenant.apply(resources.PODS, pod("order", script, container={"lifecycle": hook}))
+    await tenant.apply(resources.PODS, pod(tenant, "order", script, container={"lifecycle": hook}))
     await ready(env, tenant, "order")
     assert processes(env, mark)
     await tenant.delete(resources.PODS, "order")
@@ -153,7 +153,7 @@ async def test_pre_stop_comes_before_sigterm_and_nothing_is_left(env: Environmen
 
 async def test_an_unknown_image_is_told(env: Environment) -> None:
     """An image that is not in the catalogue leaves the pod waiting with ErrImagePull."""
-    await env.tenant.apply(resources.PODS, pod("odd", "true", container={"image": "nginx:1"}))
+    await env.tenant.apply(resources.PODS, pod(env.tenant, "odd", "true", container={"image": "nginx:1"}))
 
     async def told() -> None:
         waiting = view.get(state(await env.tenant.get(resources.PODS, "odd")), "state", "waiting", default={})

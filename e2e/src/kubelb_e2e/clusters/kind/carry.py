@@ -8,14 +8,15 @@ from kubelb_e2e import catalogue, docker
 from kubelb_e2e.clusters.base import MANAGEMENT
 from kubelb_e2e.errors import LabError
 
-#: What runs only in the management cluster; the rest of the catalogue is for tenants.
+#: What runs only in the management cluster, and what only in tenants; the rest of the catalogue is for all.
 _MANAGEMENT = ("kubelb/manager", "kubelb/envoy")
+_TENANT = ("kubelb/ccm",)
 
 
 def wanted(cluster: str, names: Iterable[str]) -> list[str]:
     """Return which images of the catalogue a cluster needs, in order."""
-    own = cluster == MANAGEMENT
-    return [name for name in names if (name.partition(":")[0] in _MANAGEMENT) == own]
+    elsewhere = _TENANT if cluster == MANAGEMENT else _MANAGEMENT
+    return [name for name in names if name.partition(":")[0] not in elsewhere]
 
 
 def check() -> list[str]:
