@@ -45,7 +45,7 @@ class Manager:
                 for resource in (resources.ROUTES, resources.LOAD_BALANCERS):
                     for obj in self.hub.objects(resource, TENANT_NS):
                         self._step(resource, obj)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
 
     def _step(self, resource: Resource, obj: Object) -> None:
         metadata = obj["metadata"]
@@ -137,7 +137,7 @@ class World:
         """Wait (in virtual time) until the condition holds."""
         async with asyncio.timeout(seconds):
             while not condition():  # noqa: ASYNC110  # any state of two clusters, not an event
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.05)
 
     async def quiet(self, seconds: float = 1.0) -> None:
         """Let everything that is due happen."""

@@ -57,7 +57,7 @@ def install(root: Path, dist: Path, tmp_path: Path):
         report = tmp_path / "report.json"
         wheel = _wheel(dist, name)
         command = [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python"), "install", "--quiet"]
-        command += ["--disable-pip-version-check", "--only-binary=:all:", "--find-links", str(dist)]
+        command += ["--disable-pip-version-check", "--no-compile", "--only-binary=:all:", "--find-links", str(dist)]
         command += ["--constraint", str(root / "constraints.txt"), "--report", str(report), str(wheel)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

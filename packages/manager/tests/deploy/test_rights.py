@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from feature_world import NAMESPACE, World, running, typed, until
+from feature_world import NAMESPACE, RELEASE_SECONDS, World, running, typed, until
 
 from kubelb_common import names
 from kubelb_common.api import crd_schema
@@ -192,8 +192,10 @@ async def _objects_come_and_go(world: World, envoy: Any) -> None:
     kube = world.kube
     await kube.delete(resources.ROUTES, "r1", NAMESPACE)
     await kube.delete(resources.LOAD_BALANCERS, "lb1", NAMESPACE)
-    await until(lambda: not kube.objects(resources.ROUTES, NAMESPACE), "the Route is released", seconds=20)
-    await until(lambda: not kube.objects(resources.LOAD_BALANCERS, NAMESPACE), "the LoadBalancer too", seconds=20)
+    await until(lambda: not kube.objects(resources.ROUTES, NAMESPACE), "the Route is released", seconds=RELEASE_SECONDS)
+    await until(
+        lambda: not kube.objects(resources.LOAD_BALANCERS, NAMESPACE), "the LoadBalancer too", seconds=RELEASE_SECONDS
+    )
     await until(lambda: world.get(resources.SERVICES, "envoy-lb1") is None, "its Service goes")
     await world.load_balancer("lb2", 80, 30200)
     await kube.patch(resources.LOAD_BALANCERS, "lb2", {"metadata": {"finalizers": None}}, NAMESPACE)
@@ -208,7 +210,7 @@ async def _whole_tenant_goes(world: World) -> None:
     await world.route("r2", "b.example.com", {"echo": 30001})
     await until(lambda: kube.objects(resources.INGRESSES, NAMESPACE), "a copy")
     await kube.delete(resources.TENANTS, "a")
-    await until(lambda: kube.peek(resources.TENANTS, "a") is None, "the Tenant is gone", seconds=25)
+    await until(lambda: kube.peek(resources.TENANTS, "a") is None, "the Tenant is gone", seconds=RELEASE_SECONDS)
 
 
 @pytest.fixture

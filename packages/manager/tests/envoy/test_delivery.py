@@ -16,6 +16,7 @@ from kubelb_manager.delivery import server as server_module
 from kubelb_manager.delivery.cache import Cache
 from kubelb_manager.delivery.messages import Response
 from kubelb_manager.ir.model import Forward, Layer, TcpListener
+from kubelb_manager.xds import clusters as xds_clusters
 from kubelb_manager.xds.resources import CLUSTER, LISTENER, ROUTES
 
 pytestmark = pytest.mark.real_envoy
@@ -56,7 +57,7 @@ async def tcp_answer(port: int) -> bytes:
         return b""
     try:
         writer.write(b"GET /tcp HTTP/1.1\r\nHost: x\r\n\r\n")
-        return await asyncio.wait_for(reader.read(500), 10)
+        return await asyncio.wait_for(reader.read(500), 30)
     except OSError:
         return b""
     finally:
@@ -234,11 +235,12 @@ async def test_changed_clusters_warm_at_once_and_new_ones_serve_when_acknowledge
     start = asyncio.get_running_loop().time()
     generation = lab.publish(cache, lab.fleet(port, [lab.table("h.example.com", Forward(last.name))], [changed]))
     await lab.routed(cache, generation)
-    assert asyncio.get_running_loop().time() - start < 5
+    assert asyncio.get_running_loop().time() - start < 12
     assert (await lab.request(port, "h.example.com")).body == "u7 /"
 
 
-async def test_layer_4_with_a_dead_node_holds_nobody_up(lab, silent_port):
+async def test_layer_4_with_a_dead_node_holds_nobody_up(lab, silent_port, monkeypatch):
+    monkeypatch.setattr(xds_clusters, "CHECK_TIMEOUT", 60)  # the silent cluster warms until its first check has failed
     up = await lab.upstream("a")
     dead = lab.free_port()
     cache = Cache()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feature_world import NODES, World, running, typed, until
+from feature_world import NODES, RELEASE_SECONDS, World, running, typed, until
 
 from kubelb_common.kube import resources
 from kubelb_manager.ir.model import Endpoint
@@ -53,7 +53,7 @@ async def test_deleted_route_is_released_after_its_cluster_is_gone(world: World)
         await world.kube.delete(resources.ROUTES, "r1", "tenant-a")
         await until(lambda: not envoy.backend("a.example.com"), "the route goes")
         assert world.get(resources.ROUTES, "r1") is not None, "its cluster is still there"
-        await until(lambda: world.get(resources.ROUTES, "r1") is None, "released", seconds=15)
+        await until(lambda: world.get(resources.ROUTES, "r1") is None, "released", seconds=RELEASE_SECONDS)
         assert [name for name in envoy.has[CLUSTER] if "/echo/" in name] == []
         assert envoy.backend("b.example.com")
 

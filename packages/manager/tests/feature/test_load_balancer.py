@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feature_world import NODES, World, until
+from feature_world import NODES, RELEASE_SECONDS, World, until
 
 from kubelb_common.kube import resources
 from kubelb_manager.ir.model import Endpoint
@@ -38,7 +38,7 @@ async def test_listener_address_and_release(world: World) -> None:
         await world.kube.delete(resources.LOAD_BALANCERS, "lb1", "tenant-a")
         await until(lambda: not envoy.has[LISTENER], "the listener goes")
         assert world.get(resources.LOAD_BALANCERS, "lb1") is not None
-        await until(lambda: world.get(resources.LOAD_BALANCERS, "lb1") is None, "released", seconds=15)
+        await until(lambda: world.get(resources.LOAD_BALANCERS, "lb1") is None, "released", seconds=RELEASE_SECONDS)
         await until(lambda: world.get(resources.SERVICES, "envoy-lb1") is None, "its Service goes")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-from feature_world import World, until
+from feature_world import RELEASE_SECONDS, World, until
 
 from kubelb_common.kube import resources
 
@@ -37,7 +37,9 @@ async def test_removal_drains_and_leaves_nothing(world: World) -> None:
         await until(lambda: envoy.backend("a.example.com"), "served")
         await world.kube.delete(resources.TENANTS, "a")
         await until(lambda: not envoy.backend("a.example.com"), "traffic goes first")
-        await until(lambda: world.kube.peek(resources.TENANTS, "a") is None, "the Tenant is gone", seconds=25)
+        await until(
+            lambda: world.kube.peek(resources.TENANTS, "a") is None, "the Tenant is gone", seconds=RELEASE_SECONDS
+        )
     assert world.kube.peek(resources.NAMESPACES, "tenant-a") is None
     assert world.kube.objects(resources.ROUTES) == []
 
@@ -79,10 +81,12 @@ async def test_nothing_is_written_twice(world: World) -> None:
         await world.quiet()
         await world.kube.delete(resources.ROUTES, "r1", "tenant-a")
         await world.kube.delete(resources.LOAD_BALANCERS, "lb1", "tenant-a")
-        await until(lambda: world.get(resources.ROUTES, "r1") is None, "the Route goes", seconds=15)
-        await until(lambda: world.get(resources.LOAD_BALANCERS, "lb1") is None, "the LoadBalancer goes", seconds=15)
+        await until(lambda: world.get(resources.ROUTES, "r1") is None, "the Route goes", seconds=RELEASE_SECONDS)
+        await until(
+            lambda: world.get(resources.LOAD_BALANCERS, "lb1") is None, "the LoadBalancer goes", seconds=RELEASE_SECONDS
+        )
         await world.quiet()
     await world.kube.delete(resources.TENANTS, "a")
-    await until(lambda: world.kube.peek(resources.TENANTS, "a") is None, "the Tenant is gone", seconds=25)
+    await until(lambda: world.kube.peek(resources.TENANTS, "a") is None, "the Tenant is gone", seconds=RELEASE_SECONDS)
     await world.quiet()
     assert world.kube.wasted_writes() == []

@@ -28,7 +28,9 @@ from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 NAMESPACE = "tenant-a"
-SECONDS = 10.0
+SECONDS = 30.0  # a wait ends when its condition holds; a busy machine takes long
+#: For what Envoys have to let go of: less than `snapshot.REMOVAL_BOUND`, after which a manager does without them.
+RELEASE_SECONDS = 25.0
 NODES = ("192.0.2.11", "192.0.2.12")
 
 

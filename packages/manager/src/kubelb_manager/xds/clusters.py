@@ -18,6 +18,8 @@ CONNECT_TIMEOUT = 2
 #: Seconds. Below the shortest keep-alive that is common among servers (5 s: Node.js, Apache, uvicorn), so that
 #: the side that closes an idle connection is Envoy, which knows whether a request is on its way (ruling 19).
 UPSTREAM_IDLE = 4
+#: Seconds that a node has to take a connection of the active check (ruling 27).
+CHECK_TIMEOUT = 1
 #: In effect no limit: a tenant's limits are its own setting, not Envoy's defaults of 1024 (and 3 retries).
 _NO_LIMIT = 1_000_000
 
@@ -58,7 +60,7 @@ def _http1() -> Any:
 
 def _tcp_check(*, healthy: int) -> Any:
     return pb.HealthCheck(
-        timeout=pb.duration(1),
+        timeout=pb.duration(CHECK_TIMEOUT),
         interval=pb.duration(5),
         no_traffic_interval=pb.duration(5),
         unhealthy_threshold=pb.UInt32Value(value=3),
