@@ -1,8 +1,4 @@
-"""One lab for the whole run, a namespace and a report of its own for each scenario.
-
-The lab of a run is claimed by it: what a killed run left is removed first, and a lab that somebody started
-with `kubelb-e2e up` is used as it is and left running.
-"""
+"""One lab for the whole run (see `kubelb_e2e.claims`), a namespace and a report of its own for each scenario."""
 
 from __future__ import annotations
 
@@ -19,8 +15,8 @@ from kubelb_common.kube import kubeconfig, resources
 from kubelb_common.kube.aio import AioClient
 from kubelb_common.kube.errors import AlreadyExists, NotFound
 from kubelb_common.objects import view
-from kubelb_e2e import artifacts, config, product, providers, report
-from kubelb_e2e.clusters import state
+from kubelb_e2e import artifacts, config, providers, report
+from kubelb_e2e.claims import RunsLab
 from kubelb_e2e.clusters.base import Lab, Wish, credential_name, not_for, tenants
 from kubelb_e2e.errors import LabError, Unavailable
 from kubelb_e2e.scenario import Environment, Tenant
@@ -55,6 +51,8 @@ def pytest_configure(config: pytest.Config) -> None:
     run.capabilities = providers.get(run.provider).capabilities
     run.lab = config.getoption("--lab")
     run.root = HERE
+    if wrong := not_for(run.provider, _wish(config)):
+        raise pytest.UsageError(f"{', '.join(wrong)}: not for --provider {run.provider}")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -85,7 +83,7 @@ def _wish(options: pytest.Config) -> Wish:
 
     def path(option: str) -> Path | None:
         given = options.getoption(option)
-        return Path(given).resolve() if given and provider != "local" else None
+        return Path(given).absolute() if given and provider != "local" else None
 
     own = provider != "existing"
     return Wish(
@@ -100,45 +98,27 @@ def _wish(options: pytest.Config) -> Wish:
     )
 
 
-def _start(options: pytest.Config, name: str, wish: Wish) -> tuple[Lab, bool]:
-    """Return the lab with the product in it, and whether this run is to end it."""
-    asked = options.getoption("--provider")
-    if wrong := not_for(asked, wish):
-        raise pytest.UsageError(f"{', '.join(wrong)}: not for --provider {asked}")
-    folder = state.lab_directory(name)
-    owner = state.claimed_by(folder)
-    if owner is not None and owner.alive:
-        raise LabError(f"lab {name!r} is used by another run (process {owner.pid}); choose another: --lab")
-    if owner is not None and not wish.reuse:
-        _say(f"removing lab {name}, which a run that was killed has left", 0.0)
-        providers.down(name, None, say=_say)
-    is_own = owner is not None or not folder.exists()
-    if is_own:
-        state.claim(folder)
-    found = providers.of(name, asked).up(name, wish, say=_say)
-    product.deploy(found, (), say=_say)
-    return found, is_own
+def _runs_lab(options: pytest.Config) -> RunsLab:
+    run = report.run(options)
+    keep = options.getoption("--keep")
+    return RunsLab(run.lab, run.provider, _wish(options), keep=keep, dumps=run.folder, say=_say)
 
 
 @pytest.fixture(scope="session")
 def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     options = request.config
-    name = options.getoption("--lab")
     capture = options.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         try:
-            found, is_own = _start(options, name, _wish(options))
+            own = _runs_lab(options)
+            found = own.start()
         except LabError as error:
             # One line instead of an error for each scenario; the report has it too.
             pytest.exit(str(error), returncode=2 if isinstance(error, Unavailable) else 1)
         _describe(options, found)
     yield found
-    if options.getoption("--keep"):
-        state.release(state.lab_directory(name))
-    elif is_own:
-        with capture.global_and_fixture_disabled():
-            providers.down(name, options.getoption("--provider"), say=_say)
-        state.release(state.lab_directory(name))
+    with capture.global_and_fixture_disabled():
+        own.end()
 
 
 def _describe(options: pytest.Config, found: Lab) -> None:
