@@ -208,9 +208,8 @@ def test_docker_that_ends_while_clusters_are_made(machine) -> None:
         machine.up()
     told = str(caught.value)
     assert "\n" not in told
-    assert re.match("kubelb-shop-(management|tenant-1): Docker stopped answering", told)
-    assert "what was created could not be removed: Docker stopped answering during `docker" in told
-    assert told.endswith("kubelb-e2e down --name shop)")
+    assert told.startswith("Docker stopped answering while lab shop was made"), told
+    assert told.endswith("start Docker again, then: kubelb-e2e down --name shop")
     machine.engine.revive()
     assert machine.down(), "and that command does what is promised of it"
     assert machine.is_clean()

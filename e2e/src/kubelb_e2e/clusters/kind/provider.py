@@ -23,7 +23,7 @@ from kubelb_e2e.clusters.kind import balancer, carry, docker_net, preflight
 from kubelb_e2e.clusters.kind.cluster import Cluster
 from kubelb_e2e.clusters.kind.lab import CAPABILITIES, NAME, KindLab, complete
 from kubelb_e2e.clusters.kind.plan import LabPlan, plan
-from kubelb_e2e.errors import LabError
+from kubelb_e2e.errors import LabError, Unavailable
 
 _READY = "ready"
 _TENANTS = 1
@@ -261,10 +261,24 @@ def _removed_on_failure(wanted: LabPlan, tell: _Tell) -> Iterator[None]:
             left = f"; logs of the nodes: {folder}" if folder else ""
             _remove(wanted.name, wanted.directory, tell)
         except LabError as trouble:
+            if isinstance(error, LabError) and not _docker_answers():
+                # Whatever a step took for the reason, this was it.
+                raise LabError(
+                    f"Docker stopped answering while lab {wanted.name} was made, so what was created is still there; "
+                    f"start Docker again, then: kubelb-e2e down --name {wanted.name}"
+                ) from error
             left += f" (what was created could not be removed: {trouble}; kubelb-e2e down --name {wanted.name})"
         if isinstance(error, LabError):
             raise type(error)(f"{error}{left}") from error
         raise
+
+
+def _docker_answers() -> bool:
+    try:
+        docker.check()
+    except Unavailable:
+        return False
+    return True
 
 
 def _export(wanted: LabPlan) -> Path | None:
