@@ -166,6 +166,8 @@ class Collector:
         scenarios = tuple(self._scenario(item) for item in self._items if self._is_scenario(item))
         others = Counter(self._judge(item).outcome for item in self._items if not self._is_scenario(item))
         trouble = [f"The lab did not start: {self._lab_trouble}"] if self._lab_trouble else []
+        # A lab that did not start may end the run, with the same words.
+        trouble += [text for text in self._troubles if not (self._lab_trouble and text.endswith(self._lab_trouble))]
         return Report(
             provider=self._run.provider,
             lab=self._run.lab,
@@ -177,7 +179,7 @@ class Collector:
             clusters=tuple(self._run.clusters),
             scenarios=scenarios,
             others=dict(others),
-            troubles=tuple(dict.fromkeys(trouble + self._troubles)),
+            troubles=tuple(dict.fromkeys(trouble)),
         )
 
     def _judge(self, item: pytest.Item) -> Judgement:
