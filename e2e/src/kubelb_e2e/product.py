@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
+import json
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Collection
@@ -65,14 +67,14 @@ def remove(lab: Lab, *, say: Say) -> None:
     crds = _crds()
     for cluster in tenants(lab):
         documents = [*_manifest("ccm"), *(crd for name, crd in crds if name in _TENANT_CRDS)]
-        call(cluster, "delete", "--ignore-not-found", "--filename=-", text=yaml.safe_dump_all(documents))
+        call(cluster, "delete", "--ignore-not-found", "--filename=-", text=_text(documents))
         say(f"{cluster}: agent removed", time.monotonic() - began)
     others = call(MANAGEMENT, "get", kind, "--output=name").split() if _knows(call, kind) else []
     if others:
         say(f"management: the manager stays, there are others' Tenants: {', '.join(others)}", time.monotonic() - began)
         return
     documents = [*_manifest("manager"), *(crd for _, crd in crds)]
-    call(MANAGEMENT, "delete", "--ignore-not-found", "--filename=-", text=yaml.safe_dump_all(documents))
+    call(MANAGEMENT, "delete", "--ignore-not-found", "--filename=-", text=_text(documents))
     say("management: manager and CRDs removed", time.monotonic() - began)
 
 
@@ -148,7 +150,7 @@ class _Deployment:
             "apply",
             "--filename=-",
         ]
-        text = yaml.safe_dump_all(documents)
+        text = _text(documents)
         try:
             done = await asyncio.to_thread(
                 subprocess.run,
@@ -179,10 +181,16 @@ class _Deployment:
         self._tell(text, time.monotonic() - self._began)
 
 
+def _text(documents: list[Object]) -> str:
+    """Return what kubectl reads, an object a line; as JSON, for writing YAML takes seconds."""
+    return "\n".join(json.dumps(document) for document in documents)
+
+
+@functools.cache
 def _crds() -> list[tuple[str, Object]]:
     folder = resources.files("kubelb_common.api") / "crds"
     files = sorted((item for item in folder.iterdir() if item.name.endswith(".yaml")), key=lambda item: item.name)
-    return [(item.name.removesuffix(".yaml"), yaml.safe_load(item.read_text())) for item in files]
+    return [(item.name.removesuffix(".yaml"), _load(item.read_text())[0]) for item in files]
 
 
 def _manifest(part: str) -> list[Object]:
@@ -194,9 +202,14 @@ def _manifest(part: str) -> list[Object]:
 
 def _documents(path: Path) -> list[Object]:
     try:
-        return [item for item in yaml.safe_load_all(path.read_text()) if item]
+        return _load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise LabError(f"{path}: {error}") from error
+
+
+def _load(text: str) -> list[Object]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both are safe, the former is ten times as fast
+    return [item for item in yaml.load_all(text, Loader=loader) if item]
 
 
 def _tenant(cluster: str) -> Object:

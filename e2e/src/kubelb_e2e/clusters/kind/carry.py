@@ -22,7 +22,8 @@ def wanted(cluster: str, names: Iterable[str]) -> list[str]:
 def check() -> list[str]:
     """Return the catalogue's images; raises LabError if one was not built."""
     names = list(catalogue.load())
-    missing = [name for name in names if docker.image_id(name) is None]
+    here = {tag for item in docker.inspect("image", *names) for tag in item.get("RepoTags") or ()}
+    missing = [name for name in names if name not in here]
     if missing:
         raise LabError(f"not built yet: {', '.join(missing)}; build them: make images")
     return names
