@@ -15,6 +15,8 @@ from pathlib import Path
 _ELF = b"\x7fELF"
 #: Opened by name at run time, so that no ELF file says it: glibc ends threads with it.
 _ON_DEMAND = "libgcc_s.so.1"
+#: As many links as Linux follows in one path.
+_LINKS = 40
 
 
 class BuildError(Exception):
@@ -27,17 +29,21 @@ def place(path: Path, layer: Path, below: Sequence[Path] = ()) -> None:
     Raises:
         BuildError: there is no such file.
     """
-    done, left = Path("/"), list(path.parts[1:])
-    while left:
+    done, left, links = Path("/"), list(path.parts[1:]), 0
+    while left and links <= _LINKS:
         step = done / left.pop(0)
         if step.is_symlink():
+            links += 1
             target = step.readlink()
             _link(step, target, layer, below)
             done = Path("/") if target.is_absolute() else done
             left = [part for part in target.parts if part != "/"] + left
+        elif step.name == "..":
+            _into(layer, done).mkdir(parents=True, exist_ok=True)  # whoever follows the link goes through it
+            done = done.parent
         else:
-            done = done.parent if step.name == ".." else step
-    if not done.is_file():
+            done = step
+    if left or not done.is_file():
         raise BuildError(f"{path}: no such file in the base image; choose another: --build-arg BASE=...")
     if not _present(done, (layer, *below)):
         copy = _into(layer, done)
