@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from kubelb_e2e import quickyaml
+
 PROJECT = Path(__file__).parents[3]
 BUILT_IN = PROJECT / "e2e" / "images.yaml"
 TOOLS = PROJECT / ".tools"
@@ -65,7 +67,7 @@ def find(catalogue: Mapping[str, Image], name: str) -> Image | None:
 
 def _read(path: Path) -> dict[str, Image]:
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = quickyaml.load(path.read_text())
     except OSError as error:
         raise CatalogueError(f"cannot read the image catalogue {path}: {error.strerror}") from error
     except yaml.YAMLError as error:

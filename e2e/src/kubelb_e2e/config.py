@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from kubelb_e2e import quickyaml
+
 Intervals = Mapping[str, tuple[float, float]]
 CONFIG = Path(__file__).resolve().parents[2] / "config.yaml"
 
@@ -96,7 +98,7 @@ def _section(path: Path, name: str, shape: Any) -> Any:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text())
+        found = quickyaml.load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
     if not isinstance(found, dict):

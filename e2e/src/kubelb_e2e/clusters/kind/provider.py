@@ -56,9 +56,10 @@ class KindProvider:
             wanted = _plan(name, directory, wish, settings)
             _check_names(wanted)
             kept = _clear(wanted, wish, tell)
-            _check_machine(wanted, settings, kept, tell)
+            machine = preflight.Machine.read()
+            _check_machine(wanted, settings, kept, machine, tell)
             tell(f"Docker {version}, {len(wanted.clusters)} clusters of {wanted.node_image}")
-            return _build(wanted, settings, kept, tell)
+            return _build(wanted, settings, kept, machine, tell)
 
     def find(self, name: str) -> KindLab:
         """Return the running lab `name`; see Provider."""
@@ -158,11 +159,13 @@ def _check_names(wanted: LabPlan) -> None:
         )
 
 
-def _check_machine(wanted: LabPlan, settings: config.Kind, kept: set[str], tell: _Tell) -> None:
+def _check_machine(
+    wanted: LabPlan, settings: config.Kind, kept: set[str], machine: preflight.Machine, tell: _Tell
+) -> None:
     """Raise Unavailable, before anything is created, if the clusters that are to be made cannot be."""
     fresh = [cluster for cluster in wanted.clusters if cluster.kind_name not in kept]
     if fresh:
-        preflight.check_room(fresh, settings, preflight.Machine.read())
+        preflight.check_room(fresh, settings, machine)
         preflight.check_ports(cluster.api_port for cluster in fresh if cluster.api_port is not None)
     preflight.node_image(wanted.node_image, tell)
     carry.check()
@@ -196,14 +199,14 @@ def _all_run(nodes: list[str]) -> bool:
     return all(item["State"]["Running"] for item in docker.inspect("container", *nodes))
 
 
-def _build(wanted: LabPlan, settings: config.Kind, kept: set[str], tell: _Tell) -> KindLab:
+def _build(wanted: LabPlan, settings: config.Kind, kept: set[str], machine: preflight.Machine, tell: _Tell) -> KindLab:
     with _removed_on_failure(wanted, tell):
         if not wanted.directory.exists():
             state.create(wanted.directory, NAME)
         wanted.dump()
         docker_net.ensure(wanted.name)
         balancer.check_network(wanted, settings)
-        width = preflight.side_by_side(wanted, settings, preflight.Machine.read())
+        width = preflight.side_by_side(wanted, settings, machine)
 
         def make(number: int) -> None:
             spec = wanted.clusters[number]
