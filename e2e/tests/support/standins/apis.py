@@ -9,6 +9,7 @@ its credential, as if manager, agents and nodes were there.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import uuid
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from aiohttp import hdrs, web
 
 from kubelb_common import names
 from kubelb_common.kube import resources
+from kubelb_common.kube.errors import AlreadyExists
 from kubelb_common.kube.port import Resource
 from kubelb_common.kube.resources import DEPLOYMENTS, NAMESPACES, NODES, SECRETS, SERVICE_ACCOUNTS
 from kubelb_common.testing import apiserver, builders
@@ -33,6 +35,7 @@ class Api:
 
     Attributes:
         kube: the cluster's objects.
+        is_up: whether it answers.
         url: where it answers.
         requests: (method, path) of every request, in order.
         logs: (namespace/pod, container, whether of the run before) -> text.
@@ -44,6 +47,7 @@ class Api:
         for item in self.kube.store.stored(NAMESPACES):
             # Every fake gives the same; but a cluster is known by them.
             item["metadata"]["uid"] = str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{name}/{item['metadata']['name']}"))
+        self.is_up = False
         self.requests: list[tuple[str, str]] = []
         self.logs: dict[tuple[str, str, bool], str] = {}
         self._server = apiserver.Server(self.kube)
@@ -53,6 +57,7 @@ class Api:
 
     async def start(self) -> None:
         """Begin to answer, with a default ServiceAccount and no node."""
+        self.is_up = True
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self._server.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
@@ -60,6 +65,7 @@ class Api:
 
     async def stop(self) -> None:
         """End it; open watches are cut."""
+        self.is_up = False
         self.kube.end_watches()
         await self._runner.cleanup()
 
@@ -71,6 +77,16 @@ class Api:
         """Have a node."""
         built = builders.node(node).address(address).ready("True" if ready else "False")
         await self.kube.create(NODES, built.build())
+
+    async def apply(self, documents: list[dict[str, Any]]) -> None:
+        """Create objects, or leave those that are there."""
+        for document in documents:
+            for resource in self._served():
+                if (resource.api_version, resource.kind) == (document["apiVersion"], document["kind"]):
+                    with contextlib.suppress(AlreadyExists):
+                        namespace = document["metadata"].get("namespace")
+                        await self._controllers(await self.kube.create(resource, document, namespace))
+                    break
 
     def kubeconfig(self) -> str:
         """Return the admin's kubeconfig, as kind names things."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from kubelb_e2e import cli, config
 from kubelb_e2e.clusters.kind import balancer, preflight
 
 #: Called with an object, an attribute's name and its new value.
 Set = Callable[[Any, str, Any], None]
+_SETTINGS = config.kind()
 
 
 def settle(folder: Path, set_: Set, *, addresses: str = balancer.CLOUD) -> None:
@@ -28,14 +27,9 @@ def settle(folder: Path, set_: Set, *, addresses: str = balancer.CLOUD) -> None:
     instances.write_text("1000000\n")
     set_(preflight, "_MEMORY", memory)
     set_(preflight, "_INSTANCES", instances)
-    raw = yaml.safe_load(config.CONFIG.read_text())
-    raw["kind"]["addresses"] = addresses
-    (folder / "config.yaml").write_text(yaml.safe_dump(raw))
-    set_(config, "kind", functools.partial(_kind, folder / "config.yaml"))
+    settings = dataclasses.replace(_SETTINGS, addresses=addresses)
+    set_(config, "kind", lambda: settings)
 
-
-#: Before anybody replaces it.
-_kind = config.kind
 
 if __name__ == "__main__":
     settle(Path(sys.argv[1]), setattr)

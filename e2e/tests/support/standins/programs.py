@@ -9,7 +9,7 @@ _CLIENT = r"""#!/usr/bin/env bash
 # Hands its command line to the engine of the test that wrote it, and prints what that answers.
 exec 3<>/dev/tcp/127.0.0.1/@PORT@ || exit 125
 input=$(cat)
-printf '%s\0' "@NAME@" "${KIND_EXPERIMENTAL_DOCKER_NETWORK-}" "$input" "$#" "$@" >&3
+printf '%s\0' "@NAME@" "${@VARIABLE@-}" "$input" "$#" "$@" >&3
 while IFS= read -r line <&3; do
   case $line in
     1*) printf '%s\n' "${line#1}" ;;
@@ -20,13 +20,24 @@ done
 exit 125
 """
 
+#: Program -> which variable of its environment the engine is to know.
+_VARIABLES = {
+    "docker": "DOCKER_HOST",
+    "kind": "KIND_EXPERIMENTAL_DOCKER_NETWORK",
+    "quick-kubectl": "KUBECONFIG",
+}
+
 
 def write(folder: Path, port: int) -> None:
-    """Write `docker` and `kind` that ask the engine at this port of loopback, and a process that gives addresses."""
+    """Write programs that ask the engine at this port of loopback, and a process that gives addresses.
+
+    `quick-kubectl` can do little, but the real one takes its time.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("docker", "kind"):
-        script(folder / name, _CLIENT.replace("@PORT@", str(port)).replace("@NAME@", name))
-    script(folder / "cloud-provider-kind", "#!/bin/sh\nexec tail -f /dev/null\n")
+    for name, variable in _VARIABLES.items():
+        text = _CLIENT.replace("@PORT@", str(port)).replace("@NAME@", name).replace("@VARIABLE@", variable)
+        script(folder / name, text)
+    script(folder / "cloud-provider-kind", '#!/bin/sh\nexec tail -f "$0"\n')
 
 
 def script(path: Path, text: str) -> Path:

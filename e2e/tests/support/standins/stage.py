@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from standins import programs
+from standins import kubectl, programs
 from standins.apis import Api
 from standins.engine import Answer, Engine
 from standins.kind import Kind
@@ -81,9 +81,9 @@ class Stage:
         self._calls.add(task)
         try:
             with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-                program, network, text, count = [await _word(reader) for _ in range(4)]
+                program, variable, text, count = [await _word(reader) for _ in range(4)]
                 words = [await _word(reader) for _ in range(int(count))]
-                if (answer := await self._until_gone(reader, self._answer(program, network, text, words))) is not None:
+                if (answer := await self._until_gone(reader, self._answer(program, variable, text, words))) is not None:
                     lines = [*(f"1{line}" for line in answer.out.splitlines())]
                     lines += [*(f"2{line}" for line in answer.err.splitlines()), f"0{answer.code}"]
                     writer.write("\n".join([*lines, ""]).encode())
@@ -102,11 +102,13 @@ class Stage:
             gone.cancel()
             await asyncio.gather(call, gone, return_exceptions=True)
 
-    async def _answer(self, program: str, network: str, text: str, words: list[str]) -> Answer:
+    async def _answer(self, program: str, variable: str, text: str, words: list[str]) -> Answer:
+        if program == "quick-kubectl":
+            return await kubectl.answer(self.kind.apis.values(), variable, text, *words)
         self.engine.calls.append((program, *words))
         if program == "docker":
             return await self.engine.docker(*words)
-        return await self.kind.kind(network, text, *words)
+        return await self.kind.kind(variable, text, *words)
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ class Runs:
         self.machine, self.dumps = machine, dumps
 
     def __call__(self, *, keep: bool = False, provider: str = "kind", **wishes: object) -> RunsLab:
-        wish = self.machine.wish(**{"tenants": 0, **wishes})
+        wish = self.machine.wish(**{"tenants": 0, "kubectl": self.machine.stage.bin / "quick-kubectl", **wishes})
         return RunsLab("shop", provider, wish, keep=keep, dumps=self.dumps, say=self.machine._say)
 
 
