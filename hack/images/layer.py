@@ -76,9 +76,8 @@ def system(layer: Path) -> None:
 
 
 def python(layer: Path) -> None:
-    """The interpreter that runs this, the links to it, and its standard library."""
+    """The interpreter that runs this, by the name it was called by, and its standard library."""
     closure.place(Path(sys.executable), layer)
-    closure.place(Path(sys.executable).with_name("python3"), layer)
     library = Path(sysconfig.get_path("stdlib"))
     target = layer / library.relative_to("/")
     shutil.copytree(library, target, ignore=_ignore, ignore_dangling_symlinks=True)

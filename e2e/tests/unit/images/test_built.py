@@ -161,22 +161,18 @@ def test_envoy_starts_with_nothing_writable() -> None:
 
 
 def test_echo_answers_and_obeys_sigterm() -> None:
+    ask = "from urllib.request import urlopen; print(urlopen('http://127.0.0.1:8080/text', timeout=5).read().decode())"
     container = docker.docker("run", "--detach", *_AS_IN_A_POD, "--env=POD_NAME=web-0", name_of("echo")).strip()
-    try:
-        ask = (
-            "import socket, urllib.request\n"
-            "print(urllib.request.urlopen('http://127.0.0.1:8080/text', timeout=5).read().decode())"
-        )
-        logged = subprocess.Popen(["docker", "logs", "--follow", container], stdout=subprocess.PIPE, text=True)
-        with logged:
-            assert logged.stdout is not None
-            assert logged.stdout.readline() == "web-0 listens\n"
+    with subprocess.Popen(["docker", "logs", "--follow", container], stdout=subprocess.PIPE, text=True) as log:
+        assert log.stdout is not None
+        try:
+            assert log.stdout.readline() == "web-0 listens\n"
             assert docker.docker("exec", container, "python3", "-c", ask) == "web-0\n\n"
             docker.docker("kill", "--signal=TERM", container)
             assert docker.docker("wait", container) == "0\n"
-            assert logged.stdout.readlines() == ["web-0 drains\n", "web-0 ends\n"]
-    finally:
-        docker.docker("rm", "--force", container)
+            assert log.stdout.readlines() == ["web-0 drains\n", "web-0 ends\n"]
+        finally:
+            docker.docker("rm", "--force", container)  # which ends the log too
 
 
 def test_tools_have_a_shell_with_what_tests_need() -> None:
