@@ -34,6 +34,8 @@ def starting(machine, *words: str) -> Iterator[subprocess.Popen[str]]:
         stdin=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        # As from a terminal, where Ctrl-C is heard; what runs these tests in the background may have it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         yield process
 
