@@ -25,7 +25,18 @@ def starting(machine, *words: str) -> Iterator[subprocess.Popen[str]]:
     """Run `kubelb-e2e up` in a process group of its own, as a terminal does."""
     own = ["--name", "shop", "--provider", "kind", "--kind-bin", str(machine.stage.bin / "kind")]
     own += ["--kind-image", "kindest/node:v1.36.4", "--kubectl", str(machine.kubectl), "--tenants", "2"]
-    command = [sys.executable, "-m", "standins.command", str(machine.here.parent), "up", *own, *words]
+    # As from a terminal, where Ctrl-C is heard; what runs these tests in the background may have it ignored.
+    command = [
+        "env",
+        "--default-signal=INT",
+        sys.executable,
+        "-m",
+        "standins.command",
+        str(machine.here.parent),
+        "up",
+        *own,
+        *words,
+    ]
     with subprocess.Popen(
         command,
         env={**os.environ, "PYTHONPATH": str(SUPPORT)},
@@ -34,8 +45,6 @@ def starting(machine, *words: str) -> Iterator[subprocess.Popen[str]]:
         stdin=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-        # As from a terminal, where Ctrl-C is heard; what runs these tests in the background may have it ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         yield process
 
