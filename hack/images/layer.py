@@ -67,8 +67,8 @@ def system(layer: Path) -> None:
     for name in _LINKS:
         if (link := Path("/", name)).is_symlink():
             (layer / name).symlink_to(link.readlink())
-    for path in closure.on_demand():
-        closure.place(path, layer)
+    for library in closure.on_demand():
+        closure.place(library, layer)
     trusted = ssl.get_default_verify_paths().openssl_cafile
     for path in (trusted, "/etc/ssl/certs/ca-certificates.crt", "/usr/share/doc/ca-certificates/copyright"):
         if Path(path).is_file():
