@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,12 @@ from kubelb_e2e.clusters.kind import balancer, preflight
 #: Called with an object, an attribute's name and its new value.
 Set = Callable[[Any, str, Any], None]
 _SETTINGS = config.kind()
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of such a process: ours, and where this module is."""
+    paths = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def settle(folder: Path, set_: Set, *, addresses: str = balancer.CLOUD) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import standins
 from click.testing import CliRunner, Result
+from standins.command import environment
 
 from kubelb_common.kube.resources import DEPLOYMENTS, TENANTS
 from kubelb_e2e import cli
@@ -52,9 +51,8 @@ class Shell:
             "shop",
             *words,
         ]
-        environment = {**os.environ, "PYTHONPATH": str(Path(standins.__file__).parents[1])}
         return subprocess.run(
-            line, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+            line, env=environment(), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
         )
 
 

@@ -51,6 +51,7 @@ def test_clusters_are_known_by_the_network_of_their_nodes(machine) -> None:
         machine.engine.add_container(f"kubelb-shop-tenant-1-{node}", NETWORK, cluster="kubelb-shop-tenant-1")
     machine.engine.add_container("kubelb-shop-tenant-2-control-plane", "kind", cluster="kubelb-shop-tenant-2")
     machine.engine.add_container("helper", NETWORK)
+    machine.engine.add_container("web-control-plane", "kind", cluster="web")
     machine.engine.containers["kubelb-shop-tenant-1-worker"].running = False
     own = ["kubelb-shop-tenant-1-control-plane", "kubelb-shop-tenant-1-worker"]
     assert docker_net.clusters("shop") == {"kubelb-shop-tenant-1": own}

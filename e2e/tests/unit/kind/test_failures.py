@@ -260,6 +260,12 @@ def test_a_program_that_is_not_there_is_told_before_anything_is_made(machine, pr
     assert machine.engine.made("docker", "network", "create") == []
 
 
+def test_what_cannot_give_addresses_is_told_before_anything_is_made(machine) -> None:
+    machine.give_addresses_by("metallb")
+    assert "kind.metallb is ''" in fails(machine)
+    assert machine.engine.made("docker", "network", "create") == []
+
+
 def test_a_network_without_room_for_addresses_is_told_before_clusters_are_made(machine) -> None:
     machine.engine.subnet_bits = 24
     machine.give_addresses_by("lab")

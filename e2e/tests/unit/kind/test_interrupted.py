@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import standins
+from standins.command import environment
 
 from kubelb_e2e.clusters.kind.plan import LabPlan
 from kubelb_e2e.errors import LabError
 
 MANAGEMENT, TENANT, LAST = (f"kubelb-shop-{name}" for name in ("management", "tenant-1", "tenant-2"))
-SUPPORT = Path(standins.__file__).parents[1]
 
 
 @contextlib.contextmanager
@@ -39,7 +38,7 @@ def starting(machine, *words: str) -> Iterator[subprocess.Popen[str]]:
     ]
     with subprocess.Popen(
         command,
-        env={**os.environ, "PYTHONPATH": str(SUPPORT)},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
