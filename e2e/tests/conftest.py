@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from kubelb_common.kube import kubeconfig, resources
 from kubelb_common.kube.aio import AioClient
-from kubelb_common.kube.errors import AlreadyExists, NotFound
+from kubelb_common.kube.errors import AlreadyExists, KubeError, NotFound
 from kubelb_common.objects import view
 from kubelb_e2e import artifacts, config, providers, report
 from kubelb_e2e.claims import RunsLab
@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--nodes", type=int, help="Nodes of each cluster.  [e2e/config.yaml]")
     group.addoption("--kubernetes", help="kind: Kubernetes minor of e2e/config.yaml.")
     group.addoption("--fresh", action="store_true", help="kind: replace a lab that is there, even a complete one.")
-    group.addoption("--reuse", action="store_true", help="Keep what a killed run left, and use it.")
+    group.addoption("--reuse", action="store_true", help="kind: keep what a killed run left, and use it.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -115,7 +115,11 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
         except LabError as error:
             # One line instead of an error for each scenario; the report has it too.
             pytest.exit(str(error), returncode=2 if isinstance(error, Unavailable) else 1)
-        _describe(options, found)
+        try:
+            _describe(options, found)
+        except (LabError, KubeError) as error:
+            own.end()
+            pytest.exit(str(error), returncode=1)
     yield found
     with capture.global_and_fixture_disabled():
         own.end()

@@ -18,6 +18,7 @@ import py_compile
 import re
 import shutil
 import ssl
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -124,7 +125,16 @@ def finish(layer: Path, *below: str) -> None:
     closure.complete(layer, under)
     licences.add(layer, under)
     for path in (layer, *layer.rglob("*")):
+        if not path.is_symlink():
+            _open_to_all(path)
         os.utime(path, (_TIME, _TIME), follow_symlinks=False)
+
+
+def _open_to_all(path: Path) -> None:
+    """Let the image's user read what whoever built it may have kept to himself (umask 077); writable stays `/tmp`."""
+    mode = path.stat().st_mode
+    if not mode & stat.S_ISVTX:
+        path.chmod(0o755 if path.is_dir() or mode & stat.S_IXUSR else 0o644)
 
 
 def check(*layers: Path | str) -> None:

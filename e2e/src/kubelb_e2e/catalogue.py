@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from kubelb_e2e import quickyaml
+from kubelb_e2e.errors import LabError
 
 PROJECT = Path(__file__).parents[3]
 BUILT_IN = PROJECT / "e2e" / "images.yaml"
@@ -29,7 +30,7 @@ _PLACES = {
 }
 
 
-class CatalogueError(Exception):
+class CatalogueError(LabError):
     """A catalogue file cannot be used; the text says which, where and what was expected."""
 
 

@@ -10,12 +10,13 @@ from typing import Any
 import yaml
 
 from kubelb_e2e import quickyaml
+from kubelb_e2e.errors import LabError
 
 Intervals = Mapping[str, tuple[float, float]]
 CONFIG = Path(__file__).resolve().parents[2] / "config.yaml"
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(LabError):
     """The file cannot be used; the text says where and what was expected."""
 
 

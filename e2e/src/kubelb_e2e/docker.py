@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,9 @@ from typing import Any
 from kubelb_e2e.errors import LabError, Unavailable
 
 _QUICK_SECONDS = 30.0
+#: Builds go into Docker's own store, whichever builder is chosen for other work, and hold nothing but the image:
+#: attestations carry a time, and `kind load` stumbles over them.
+_BUILDS = {"BUILDX_BUILDER": "default", "BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 #: How the scripts of our Dockerfiles say what is wrong: `layer COMMAND: TEXT` (hack/images/layer.py).
 _COMPLAINT = re.compile(r"\blayer [a-z]+: (.+)")
@@ -73,6 +77,10 @@ def build(dockerfile: Path, context: Path, *, tag: str, arguments: Mapping[str, 
     pairs = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
     command = ["build", "--network=none", *pairs, "--file", str(context / dockerfile), "--tag", tag, str(context)]
     done = _run(command, None)
+    if done.returncode == 0 and image_id(tag) is None:
+        raise DockerError(
+            f"image {tag}: Docker built it and does not have it; is another builder in use? (docker buildx ls)"
+        )
     if done.returncode:
         said = _COMPLAINT.findall(_COLOUR.sub("", done.stdout + done.stderr))
         reason = said[-1].strip() if said else _last_line(_COLOUR.sub("", done.stderr))
@@ -82,7 +90,16 @@ def build(dockerfile: Path, context: Path, *, tag: str, arguments: Mapping[str, 
 def _run(arguments: Sequence[str], timeout: float | None, text: str | None = None) -> subprocess.CompletedProcess[str]:
     command = ["docker", *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, input=text or "")
+        return subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=timeout,
+            input=text or "",
+            env={**os.environ, **_BUILDS},
+        )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, "", f"no answer within {timeout:.0f} s")
     except OSError as error:

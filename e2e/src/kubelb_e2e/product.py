@@ -40,6 +40,7 @@ _TENANT_CRDS = ("syncsecrets",)
 
 def deploy(lab: Lab, without: Collection[str], *, say: Say) -> None:
     """Deploy CRDs and, but for the parts in `without`, manager and agents; raises LabError."""
+    lab.check()
     asyncio.run(_Deployment(lab, without, say).run())
 
 
@@ -49,6 +50,7 @@ def remove(lab: Lab, *, say: Say) -> None:
     Tenants first, while manager and agents run: they release what they hold. The manager and the CRDs stay
     where Tenants of others are.
     """
+    lab.check()
     began = time.monotonic()
 
     def call(cluster: str, *arguments: str, text: str = "") -> str:
@@ -60,22 +62,22 @@ def remove(lab: Lab, *, say: Say) -> None:
             raise LabError(f"{cluster}: kubectl {' '.join(arguments[:2])}: {one_line(done.stderr)}")
         return done.stdout
 
-    kind = f"tenants.{names.GROUP}"
+    kind, limit = f"tenants.{names.GROUP}", f"--timeout={_READY_SECONDS:.0f}s"
     if call(MANAGEMENT, "get", "customresourcedefinitions", "--ignore-not-found", kind):
         own = [tenant_name(cluster) for cluster in tenants(lab)]
-        call(MANAGEMENT, "delete", kind, *own, "--ignore-not-found", f"--timeout={_READY_SECONDS:.0f}s")
+        call(MANAGEMENT, "delete", kind, *own, "--ignore-not-found", limit)
         say("management: Tenants removed", time.monotonic() - began)
     crds = _crds()
     for cluster in tenants(lab):
         documents = [*_manifest("ccm"), *(crd for name, crd in crds if name in _TENANT_CRDS)]
-        call(cluster, "delete", "--ignore-not-found", "--filename=-", text=_text(documents))
+        call(cluster, "delete", "--ignore-not-found", limit, "--filename=-", text=_text(documents))
         say(f"{cluster}: agent removed", time.monotonic() - began)
     others = call(MANAGEMENT, "get", kind, "--output=name").split() if _knows(call, kind) else []
     if others:
         say(f"management: the manager stays, there are others' Tenants: {', '.join(others)}", time.monotonic() - began)
         return
     documents = [*_manifest("manager"), *(crd for _, crd in crds)]
-    call(MANAGEMENT, "delete", "--ignore-not-found", "--filename=-", text=_text(documents))
+    call(MANAGEMENT, "delete", "--ignore-not-found", limit, "--filename=-", text=_text(documents))
     say("management: manager and CRDs removed", time.monotonic() - began)
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kubelb_common.kube import resources
+from kubelb_e2e.clusters.base import Capability
 from kubelb_e2e.scenario import Environment
+
+pytestmark = pytest.mark.needs(Capability.LOAD)
 
 
 async def test_manager_killed_under_load(env: Environment) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kubelb_common.kube import resources
+from kubelb_e2e.clusters.base import Capability
 from kubelb_e2e.scenario import Environment
 
 
@@ -84,6 +87,7 @@ async def test_several_ingresses_share_a_host(env: Environment) -> None:
     await env.wait.eventually("served", younger_serves_both)
 
 
+@pytest.mark.needs(Capability.LOAD)
 async def test_switch_backend_under_load(env: Environment) -> None:
     """An Ingress moves from Service a to b while requests flow: none fails, and b's pods answer in the end."""
     tenant, host = env.tenant, env.host("switch")

@@ -25,6 +25,8 @@ class Capability(enum.Enum):
 
     #: Run a command inside the clusters' network.
     ENTER = "run commands inside the clusters' network"
+    #: Load in which no request may be lost, also while agents are killed.
+    LOAD = "load and faults"
     #: Read the API servers' audit logs.
     AUDIT = "read the audit log"
     #: Stop nodes' heartbeats and processes.
@@ -187,6 +189,9 @@ class Lab(Protocol):
     @property
     def kubectl(self) -> Path:
         """The program that fits these clusters."""
+
+    def check(self) -> None:
+        """Raise LabError unless the product may be put into these clusters, and taken out again."""
 
     def image(self, name: str) -> str:
         """Return under which name nodes find an image of the catalogue."""

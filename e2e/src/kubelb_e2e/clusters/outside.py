@@ -119,7 +119,8 @@ class OutsideLab:
             list(command),
             env={**self.environment(cluster), **(env or {})},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
             stdin=subprocess.DEVNULL,
         )

@@ -146,8 +146,8 @@ class Engine:
 
     def _network(self, words: list[str]) -> Answer:
         match words:
-            case ["create", "--driver=bridge", label, name] if label.startswith("--label="):
-                return self._network_create(name, label.removeprefix("--label="))
+            case ["create", "--driver=bridge", *labels, name] if all(word.startswith("--label=") for word in labels):
+                return self._network_create(name, [word.removeprefix("--label=") for word in labels])
             case ["disconnect", "--force", network, container]:
                 return self._disconnect(network, container)
             case ["rm", name]:
@@ -214,11 +214,10 @@ class Engine:
     def _attached(self, network: str) -> list[Container]:
         return [item for item in self.containers.values() if item.network == network and item.running]
 
-    def _network_create(self, name: str, label: str) -> Answer:
+    def _network_create(self, name: str, labels: list[str]) -> Answer:
         if name in self.networks:
             return Answer(1, "", f"Error response from daemon: network with name {name} already exists")
-        key, _, value = label.partition("=")
-        self.add_network(name, {key: value})
+        self.add_network(name, dict(label.split("=", 1) for label in labels))
         return Answer(out=identity(name))
 
     def _disconnect(self, network: str, container: str) -> Answer:

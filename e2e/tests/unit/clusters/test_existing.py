@@ -311,8 +311,19 @@ def test_down_keeps_the_lab_known_while_a_cluster_does_not_answer(fleet: Fleet) 
     fleet.stage.do(fleet.apis["tenant-1"].stop())
     code, said = call("down")
     assert code == 1
-    assert said.splitlines()[-1].startswith("Error: tenant-1: kubectl delete --ignore-not-found: ")
+    assert said.splitlines()[-1].startswith("Error: tenant-1: kubectl get namespace: ")
     assert state.labs() == {"team": "existing"}, "so that it can be tried again"
+
+
+def test_nothing_is_taken_out_of_a_cluster_that_is_not_marked_any_more(fleet: Fleet) -> None:
+    up(KUBECTL)
+    fleet.mark("tenant-1", value=None)
+    fleet.forget()
+    code, said = call("down")
+    assert code == 1
+    assert "tenant-1" in said
+    assert "is not marked for end-to-end runs" in said
+    assert fleet.writes() == []
 
 
 @pytest.mark.parametrize(

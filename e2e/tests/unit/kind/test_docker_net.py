@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +24,11 @@ def test_the_network_is_made_once_and_carries_the_lab(machine) -> None:
     assert not docker_net.exists("shop")
     assert docker_net.ensure("shop")
     assert not docker_net.ensure("shop")
-    assert machine.engine.networks[NETWORK].labels == {docker_net.LABEL: "shop"}
+    assert machine.engine.networks[NETWORK].labels == {
+        docker_net.LABEL: "shop",
+        docker_net.OWNER: str(os.getuid()),
+        docker_net.FOLDER: str(machine.directory),
+    }
     assert docker_net.exists("shop")
 
 
@@ -89,3 +95,29 @@ def test_all_address_ranges_in_use_is_told(machine) -> None:
     )
     with pytest.raises(DockerError, match="all predefined address pools have been fully subnetted"):
         docker_net.ensure("shop")
+
+
+def _lab_of(machine, owner: int, folder: Path) -> None:
+    labels = {docker_net.LABEL: "shop", docker_net.OWNER: str(owner), docker_net.FOLDER: str(folder)}
+    machine.engine.add_network(NETWORK, labels)
+
+
+def test_a_lab_that_runs_from_another_folder_is_left_alone(machine, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "shop"
+    elsewhere.mkdir(parents=True)
+    _lab_of(machine, os.getuid(), elsewhere)
+    for act in (machine.up, machine.down):
+        with pytest.raises(LabError, match=f"is one of user {os.getuid()}, in {elsewhere}; choose another name"):
+            act()
+    assert NETWORK in machine.engine.networks
+    elsewhere.rmdir()  # now it is what somebody left
+    assert machine.down()
+    assert machine.engine.networks == {}
+
+
+def test_a_lab_of_another_user_is_left_alone_wherever_it_is(machine, tmp_path: Path) -> None:
+    _lab_of(machine, os.getuid() + 1, tmp_path / "not to be seen" / "shop")
+    for act in (machine.up, machine.down):
+        with pytest.raises(LabError, match="choose another name"):
+            act()
+    assert NETWORK in machine.engine.networks

@@ -36,6 +36,8 @@ from kubelb_e2e.errors import LabError
 PART = "address controller"
 TOOLS_IMAGE = "kubelb/tools:0.1.0"
 _INTERFACE = "eth0"
+#: How often the process looks whether its lab is still there.
+_LOOK_SECONDS = 3.0
 _START_SECONDS = 20.0
 _PID = "addresses.json"
 #: There when it watches.
@@ -152,7 +154,13 @@ async def run(directory: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     (directory / _WATCHES).touch()
-    await ended.wait()
+    while not ended.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await ended.wait()
+        # A lab that was removed while this process started, or by hand, has no use for it.
+        if running(directory) != own:
+            break
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,11 +7,17 @@ names is somebody else's and is left alone.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from kubelb_e2e import docker
+from kubelb_e2e.clusters import state
 from kubelb_e2e.clusters.kind.plan import network_name
 from kubelb_e2e.errors import LabError
 
 LABEL = "io.kubelb.e2e.lab"
+#: Whose lab it is: a user, and the lab's folder.
+OWNER, FOLDER = "io.kubelb.e2e.owner", "io.kubelb.e2e.folder"
 #: Of kind, on the containers of its nodes.
 CLUSTER_LABEL = "io.x-k8s.kind.cluster"
 _REMOVE_SECONDS = 60.0
@@ -22,7 +28,9 @@ def ensure(lab: str) -> bool:
     name = network_name(lab)
     found = docker.inspect("network", name)
     if not found:
-        docker.docker("network", "create", "--driver=bridge", f"--label={LABEL}={lab}", name)
+        labels = {LABEL: lab, OWNER: str(os.getuid()), FOLDER: str(state.lab_directory(lab))}
+        told = [f"--label={key}={value}" for key, value in labels.items()]
+        docker.docker("network", "create", "--driver=bridge", *told, name)
         return True
     if (found[0].get("Labels") or {}).get(LABEL) != lab:
         raise LabError(
@@ -30,6 +38,21 @@ def ensure(lab: str) -> bool:
             "or choose another lab name: --name"
         )
     return False
+
+
+def check_owner(lab: str) -> None:
+    """Raise LabError if the lab of this name is in use by another user, or from another folder."""
+    found = docker.inspect("network", network_name(lab))
+    labels = (found[0].get("Labels") or {}) if found else {}
+    folder = str(state.lab_directory(lab))
+    owner, place = labels.get(OWNER, str(os.getuid())), labels.get(FOLDER, folder)
+    if labels.get(LABEL) != lab or place == folder:
+        return
+    if owner != str(os.getuid()) or Path(place).exists():
+        raise LabError(
+            f"lab {lab!r} on this Docker is one of user {owner}, in {place}; choose another name (--name), "
+            f"or end it as that user: KUBELB_LAB_DIR={Path(place).parent} kubelb-e2e down --provider kind --name {lab}"
+        )
 
 
 def exists(lab: str) -> bool:

@@ -53,6 +53,7 @@ class KindProvider:
                         f"kubelb-e2e down --name {name}"
                     )
                 return _complete(running, settings, tell)
+            docker_net.check_owner(name)
             wanted = _plan(name, directory, wish, settings)
             _check_names(wanted)
             kept = _clear(wanted, wish, tell)
@@ -77,6 +78,7 @@ class KindProvider:
         directory = state.lab_directory(name)
         docker.check()
         with state.locked(name):
+            docker_net.check_owner(name)
             return _remove(name, directory, _Tell(say))
 
 
@@ -260,10 +262,12 @@ def _removed_on_failure(wanted: LabPlan, tell: _Tell) -> Iterator[None]:
     except BaseException as error:
         left = ""
         try:
-            folder = _export(wanted)
+            folder = None
+            with contextlib.suppress(LabError, OSError):
+                folder = _export(wanted)
             left = f"; logs of the nodes: {folder}" if folder else ""
             _remove(wanted.name, wanted.directory, tell)
-        except LabError as trouble:
+        except (LabError, OSError) as trouble:
             if isinstance(error, LabError) and not _docker_answers():
                 # Whatever a step took for the reason, this was it.
                 raise LabError(
@@ -273,6 +277,8 @@ def _removed_on_failure(wanted: LabPlan, tell: _Tell) -> Iterator[None]:
             left += f" (what was created could not be removed: {trouble}; kubelb-e2e down --name {wanted.name})"
         if isinstance(error, LabError):
             raise type(error)(f"{error}{left}") from error
+        if isinstance(error, OSError):
+            raise LabError(f"lab {wanted.name} could not be made: {error}{left}") from error
         raise
 
 
