@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import marshal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -88,6 +89,19 @@ def test_equal_content_makes_equal_layers(layer: ModuleType, made: Path, tmp_pat
         for folder in (made, tmp_path / "again")
     ]
     assert archives[0] == archives[1]
+
+
+def test_the_images_user_may_read_what_a_careful_builder_kept_to_himself(layer: ModuleType, made: Path) -> None:
+    (made / "app").mkdir(parents=True, mode=0o700)
+    (made / "tmp").mkdir()
+    (made / "tmp").chmod(0o1777)
+    program, module = made / "app" / "program", made / "app" / "module.py"
+    for path, mode in ((program, 0o4700), (module, 0o600)):
+        path.write_text("")
+        path.chmod(mode)
+    layer.finish(made)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (made / "app", made / "tmp", program, module)}
+    assert modes == {"app": 0o755, "tmp": 0o1777, "program": 0o755, "module.py": 0o644}
 
 
 def test_code_that_is_none_stops_the_build(layer: ModuleType, made: Path) -> None:

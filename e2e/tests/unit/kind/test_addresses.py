@@ -12,6 +12,7 @@ from standins.stage import until
 from kubelb_common.kube.port import Object
 from kubelb_common.kube.resources import NODES, SERVICES
 from kubelb_common.testing import builders
+from kubelb_e2e.clusters import state
 from kubelb_e2e.clusters.kind import addresses
 from kubelb_e2e.clusters.kind.addresses import Nodes
 from kubelb_e2e.docker import DockerError
@@ -108,6 +109,14 @@ def test_a_service_gets_an_address_on_a_node_as_long_as_the_lab_lives(machine, h
     machine.down()
     assert not second.alive
     assert machine.is_clean()
+
+
+def test_the_process_ends_by_itself_when_its_lab_is_gone(machine, hub: Hub) -> None:
+    machine.up(tenants=0)
+    process = addresses.running(machine.directory)
+    assert process is not None
+    state.remove(machine.directory)  # by hand, so that nobody can end it any more
+    until(lambda: not process.alive, "it lives")
 
 
 def test_a_process_that_cannot_begin_says_why_and_all_is_removed(machine, hub: Hub) -> None:
