@@ -6,11 +6,11 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 SOURCES := packages/common packages/ccm packages/manager e2e
 # What the scenarios need: kind needs Docker, so that is asked first.
-E2E_NEEDS := $(if $(filter kind,$(PROVIDER)),images kind) $(if $(filter existing,$(PROVIDER)),control-plane,setup)
+E2E_NEEDS := $(if $(filter kind,$(PROVIDER)),docker images kind) $(if $(filter existing,$(PROVIDER)),control-plane,setup)
 METADATA := $(addsuffix /pyproject.toml,$(SOURCES)) constraints.txt hack/requirements-dev.txt hack/venv.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv envoy control-plane kind system demo test e2e bench lint format types imports golden verify wheels wheels-check base-image images sysctls clean
+.PHONY: help setup venv envoy control-plane docker kind system demo test e2e bench lint format types imports golden verify wheels wheels-check base-image images sysctls clean
 
 help: ## show what can be made
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## /{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ control-plane: venv ## etcd, Kubernetes and kubectl in the cache (about 6 minute
 
 system: venv ## ip and nft, which the testbed needs on the machine (SUDO=sudo where you are not root)
 	@SUDO="$(SUDO)" $(BIN)/python hack/toolchain.py system
+
+docker:
+	@why=$$(docker version 2>&1 >/dev/null) || { echo "PROVIDER=kind needs Docker, and it does not answer ($$why); make e2e by itself needs none" >&2; exit 2; }
 
 kind: venv ## the program kind in .tools/kind, built by Go
 	@$(BIN)/python hack/toolchain.py kind

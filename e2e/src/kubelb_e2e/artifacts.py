@@ -13,9 +13,7 @@ A part that cannot be read is named in `missing.txt`; the rest is there.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,24 +47,24 @@ def dump(lab: Lab, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(max_workers=4) as pool:
-            pool.submit(_attempt, "status", lambda: _status(lab, folder), missing)
-            pool.submit(_attempt, "logs", lambda: lab.export(folder), missing)
+            parts: dict[str, Future[None]] = {}
+            parts["status"] = pool.submit(_status, lab, folder)
+            parts["logs"] = pool.submit(lab.export, folder)
             for cluster in lab.cluster_names:
                 (folder / cluster).mkdir(exist_ok=True)
-                pool.submit(_attempt, f"{cluster}: objects", partial(_objects, lab, cluster, folder), missing)
-                pool.submit(_attempt, f"{cluster}: events", partial(_events, lab, cluster, folder), missing)
-            pool.submit(_attempt, "envoys", lambda: _envoys(lab, folder, missing), missing)
+                parts[f"{cluster}: objects"] = pool.submit(_objects, lab, cluster, folder)
+                parts[f"{cluster}: events"] = pool.submit(_events, lab, cluster, folder)
+            parts["envoys"] = pool.submit(_envoys, lab, folder, missing)
+        # Whatever it was: a dump is made when something is wrong already, and the other parts are worth having.
+        missing += [f"{what}: {_words(error)}" for what, part in parts.items() if (error := part.exception())]
         if missing:
             (folder / "missing.txt").write_text("\n".join(missing) + "\n")
     except OSError as error:
         raise LabError(f"cannot write the dump to {folder}: {error}") from error
 
 
-def _attempt(what: str, part: Callable[[], None], missing: list[str]) -> None:
-    try:
-        part()
-    except (OSError, LabError, ValueError) as error:
-        missing.append(f"{what}: {error}")
+def _words(error: BaseException) -> str:
+    return str(error) if isinstance(error, LabError | OSError) else repr(error)
 
 
 def _status(lab: Lab, folder: Path) -> None:

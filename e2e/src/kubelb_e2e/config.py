@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import yaml
 
 from kubelb_e2e import quickyaml
-from kubelb_e2e.errors import LabError
+from kubelb_e2e.errors import LabError, one_line
 
 Intervals = Mapping[str, tuple[float, float]]
 CONFIG = Path(__file__).resolve().parents[2] / "config.yaml"
@@ -94,6 +94,11 @@ def _section(path: Path, name: str, shape: Any) -> Any:
     known = {item.name for item in fields(shape)}
     if not isinstance(raw, dict) or set(raw) != known:
         raise ConfigurationError(f"{path}: expected {name}: with exactly {', '.join(sorted(known))}")
+    for key, hint in get_type_hints(shape).items():
+        wanted = get_origin(hint) or hint
+        if not isinstance(raw[key], wanted) or isinstance(raw[key], bool):
+            word = {int: "a whole number", str: "a text"}.get(wanted, "a mapping")
+            raise ConfigurationError(f"{path}: {name}.{key} is {raw[key]!r}: expected {word}")
     return shape(**raw)
 
 
@@ -101,7 +106,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         found = quickyaml.load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{path}: {error}") from error
+        raise ConfigurationError(f"{path}: {one_line(str(error))}") from error
     if not isinstance(found, dict):
         raise ConfigurationError(f"{path}: expected a mapping")
     return found
