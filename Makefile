@@ -29,7 +29,7 @@ control-plane: venv ## etcd, Kubernetes and kubectl in the cache (about 6 minute
 system: venv ## ip and nft, which the testbed needs on the machine (SUDO=sudo where you are not root)
 	@SUDO="$(SUDO)" $(BIN)/python hack/toolchain.py system
 
-docker:
+docker: ## whether Docker answers
 	@why=$$(docker version 2>&1 >/dev/null) || { echo "PROVIDER=kind needs Docker, and it does not answer ($$why); make e2e by itself needs none" >&2; exit 2; }
 
 kind: venv ## the program kind in .tools/kind, built by Go
