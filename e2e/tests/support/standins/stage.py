@@ -21,7 +21,7 @@ from standins.engine import Answer, Engine
 from standins.kind import Kind
 
 T = TypeVar("T")
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 class Stage:
