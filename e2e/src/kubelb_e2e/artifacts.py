@@ -22,7 +22,7 @@ import yaml
 from kubelb_common import names
 from kubelb_e2e import tables
 from kubelb_e2e.clusters.base import MANAGEMENT, Lab, PodPlace
-from kubelb_e2e.errors import LabError, one_line
+from kubelb_e2e.errors import LabError
 
 _ADMIN_PORT = 9001
 _PAGES = {
@@ -72,12 +72,12 @@ def _status(lab: Lab, folder: Path) -> None:
 
 
 def _objects(lab: Lab, cluster: str, folder: Path) -> None:
-    listed = _kubectl(lab, cluster, "api-resources", "--verbs=list", "--output=name").split()
+    listed = lab.call(cluster, "api-resources", "--verbs=list", "--output=name").split()
     target = folder / cluster / "objects"
     target.mkdir(exist_ok=True)
     wanted = [name for name in listed if name not in ("events", "events.events.k8s.io")]
     # One call for all kinds: a process each would take minutes.
-    text = _kubectl(lab, cluster, "get", ",".join(wanted), "--all-namespaces", "--output=json")
+    text = lab.call(cluster, "get", ",".join(wanted), "--all-namespaces", "--output=json")
     by_kind: dict[str, list[dict[str, Any]]] = {}
     for item in json.loads(text)["items"]:
         item["metadata"].pop("managedFields", None)
@@ -97,13 +97,13 @@ def _without_secrets(item: dict[str, Any]) -> dict[str, Any]:
 
 def _events(lab: Lab, cluster: str, folder: Path) -> None:
     arguments = ("--all-namespaces", "--sort-by=.metadata.creationTimestamp")
-    text = _kubectl(lab, cluster, "get", "events", *arguments, f"--output=custom-columns={_EVENT_COLUMNS}")
+    text = lab.call(cluster, "get", "events", *arguments, f"--output=custom-columns={_EVENT_COLUMNS}")
     (folder / cluster / "events.txt").write_text(text)
 
 
 def _envoys(lab: Lab, folder: Path, missing: list[str]) -> None:
     selected = ("--all-namespaces", f"--selector={names.LABEL_FLEET}", "--output=json")
-    for pod in json.loads(_kubectl(lab, MANAGEMENT, "get", "pods", *selected))["items"]:
+    for pod in json.loads(lab.call(MANAGEMENT, "get", "pods", *selected))["items"]:
         metadata = pod["metadata"]
         target = folder / MANAGEMENT / "envoy" / f"{metadata['namespace']}_{metadata['name']}"
         target.mkdir(parents=True, exist_ok=True)
@@ -115,10 +115,3 @@ def _envoys(lab: Lab, folder: Path, missing: list[str]) -> None:
             continue
         for path, text in found.items():
             (target / _PAGES[path]).write_text(text)
-
-
-def _kubectl(lab: Lab, cluster: str, *arguments: str) -> str:
-    done = lab.run([str(lab.kubectl), *arguments], cluster=cluster)
-    if done.returncode:
-        raise LabError(f"kubectl {' '.join(arguments[:2])}: {one_line(done.stderr)}")
-    return done.stdout

@@ -20,3 +20,8 @@ def one_line(said: str) -> str:
     """Return what a program printed of its failure as one line, without what kubectl logs beside it."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return "; ".join([line for line in lines if not _LOG.match(line)] or lines) or "it printed nothing"
+
+
+def last_line(said: str) -> str:
+    """Return the last line that a program printed, where programs say why they end."""
+    return next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it printed nothing")

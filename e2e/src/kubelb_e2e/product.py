@@ -12,7 +12,6 @@ import asyncio
 import base64
 import functools
 import json
-import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
@@ -30,7 +29,7 @@ from kubelb_common.objects import view
 from kubelb_e2e import quickyaml
 from kubelb_e2e.clusters import client as door
 from kubelb_e2e.clusters.base import MANAGEMENT, Lab, Say, project, tenant_name, tenants
-from kubelb_e2e.errors import LabError, one_line
+from kubelb_e2e.errors import LabError
 
 ENVOY_IMAGE = "kubelb/envoy:1.40.0"
 _READY_SECONDS = 120.0
@@ -40,7 +39,6 @@ _TENANT_CRDS = ("syncsecrets",)
 
 def deploy(lab: Lab, without: Collection[str], *, say: Say) -> None:
     """Deploy CRDs and, but for the parts in `without`, manager and agents; raises LabError."""
-    lab.check()
     asyncio.run(_Deployment(lab, without, say).run())
 
 
@@ -53,36 +51,28 @@ def remove(lab: Lab, *, say: Say) -> None:
     lab.check()
     began = time.monotonic()
 
-    def call(cluster: str, *arguments: str, text: str = "") -> str:
-        command = [str(lab.kubectl), f"--kubeconfig={lab.kubeconfig(cluster)}", *arguments]
-        done = subprocess.run(
-            command, input=text, text=True, capture_output=True, check=False, env=lab.environment(cluster)
-        )
-        if done.returncode:
-            raise LabError(f"{cluster}: kubectl {' '.join(arguments[:2])}: {one_line(done.stderr)}")
-        return done.stdout
+    def tell(text: str) -> None:
+        say(text, time.monotonic() - began)
+
+    def delete(cluster: str, documents: list[Object]) -> None:
+        lab.call(cluster, "delete", "--ignore-not-found", limit, "--filename=-", text=_text(documents))
 
     kind, limit = f"tenants.{names.GROUP}", f"--timeout={_READY_SECONDS:.0f}s"
-    if call(MANAGEMENT, "get", "customresourcedefinitions", "--ignore-not-found", kind):
+    is_known = bool(lab.call(MANAGEMENT, "get", "customresourcedefinitions", "--ignore-not-found", kind))
+    if is_known:
         own = [tenant_name(cluster) for cluster in tenants(lab)]
-        call(MANAGEMENT, "delete", kind, *own, "--ignore-not-found", limit)
-        say("management: Tenants removed", time.monotonic() - began)
+        lab.call(MANAGEMENT, "delete", kind, *own, "--ignore-not-found", limit)
+        tell("management: Tenants removed")
     crds = _crds()
     for cluster in tenants(lab):
-        documents = [*_manifest("ccm"), *(crd for name, crd in crds if name in _TENANT_CRDS)]
-        call(cluster, "delete", "--ignore-not-found", limit, "--filename=-", text=_text(documents))
-        say(f"{cluster}: agent removed", time.monotonic() - began)
-    others = call(MANAGEMENT, "get", kind, "--output=name").split() if _knows(call, kind) else []
+        delete(cluster, [*_manifest("ccm"), *(crd for name, crd in crds if name in _TENANT_CRDS)])
+        tell(f"{cluster}: agent removed")
+    others = lab.call(MANAGEMENT, "get", kind, "--output=name").split() if is_known else []
     if others:
-        say(f"management: the manager stays, there are others' Tenants: {', '.join(others)}", time.monotonic() - began)
+        tell(f"management: the manager stays, there are others' Tenants: {', '.join(others)}")
         return
-    documents = [*_manifest("manager"), *(crd for _, crd in crds)]
-    call(MANAGEMENT, "delete", "--ignore-not-found", limit, "--filename=-", text=_text(documents))
-    say("management: manager and CRDs removed", time.monotonic() - began)
-
-
-def _knows(call: Callable[..., str], kind: str) -> bool:
-    return bool(call(MANAGEMENT, "get", "customresourcedefinitions", "--ignore-not-found", kind))
+    delete(MANAGEMENT, [*_manifest("manager"), *(crd for _, crd in crds)])
+    tell("management: manager and CRDs removed")
 
 
 class _Deployment:
@@ -147,28 +137,7 @@ class _Deployment:
         }
 
     async def _apply(self, cluster: str, documents: list[Object]) -> None:
-        command = [
-            str(self._lab.kubectl),
-            f"--kubeconfig={self._lab.kubeconfig(cluster)}",
-            "apply",
-            "--filename=-",
-        ]
-        text = _text(documents)
-        try:
-            done = await asyncio.to_thread(
-                subprocess.run,
-                command,
-                input=text,
-                text=True,
-                capture_output=True,
-                check=False,
-                timeout=_READY_SECONDS,
-                env=self._lab.environment(cluster),
-            )
-        except subprocess.TimeoutExpired as error:
-            raise LabError(f"{cluster}: kubectl apply: no end after {_READY_SECONDS:.0f} s") from error
-        if done.returncode:
-            raise LabError(f"{cluster}: kubectl apply: {one_line(done.stderr)}")
+        await asyncio.to_thread(self._lab.call, cluster, "apply", "--filename=-", text=_text(documents))
 
     @asynccontextmanager
     async def _client(self, cluster: str) -> AsyncIterator[KubeClient]:

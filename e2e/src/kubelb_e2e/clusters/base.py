@@ -219,6 +219,9 @@ class Lab(Protocol):
     ) -> subprocess.CompletedProcess[str]:
         """Run a command inside the lab's network and return its output; no exception for its exit code."""
 
+    def call(self, cluster: str, *arguments: str, text: str = "") -> str:
+        """Run kubectl from the host in a cluster and return its output; raises LabError."""
+
     def status(self) -> Status:
         """Look at every part of the lab."""
 

@@ -17,7 +17,6 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from kubelb_common.testing import binaries
 from kubelb_e2e.clusters import programs, state
 from kubelb_e2e.clusters.base import MANAGEMENT, Capability, Facts, Say, Status, Wish, tenant_cluster
 from kubelb_e2e.clusters.outside import OutsideLab
@@ -33,6 +32,9 @@ _MANAGEMENT, _TENANTS, _IMAGES = "KUBELB_E2E_MANAGEMENT", "KUBELB_E2E_TENANTS", 
 class ExistingLab(OutsideLab):
     """Clusters that others made; see Lab."""
 
+    provider = NAME
+    capabilities = CAPABILITIES
+
     def __init__(
         self,
         name: str,
@@ -44,24 +46,8 @@ class ExistingLab(OutsideLab):
         without: tuple[str, ...],
     ) -> None:
         """See OutsideLab; `images` stands before image names."""
-        super().__init__(name, directory, kubeconfigs, kubectl)
+        super().__init__(name, directory, kubeconfigs, kubectl, without)
         self._images = images
-        self._without = without
-
-    @property
-    def provider(self) -> str:
-        """Name of the provider."""
-        return NAME
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """What can be done without more than the API."""
-        return CAPABILITIES
-
-    @property
-    def without(self) -> tuple[str, ...]:
-        """Parts of the product that are not deployed."""
-        return self._without
 
     def image(self, name: str) -> str:
         """Return the name in the clusters' registry."""
@@ -125,13 +111,7 @@ class ExistingProvider:
     def up(self, name: str, wish: Wish, *, say: Say) -> ExistingLab:
         """Take the clusters of the environment as the lab `name`; see Provider."""
         directory = state.lab_directory(name)
-        built = binaries.find(("kubectl",))
-        kubectl = programs.find(
-            "kubectl",
-            wish.kubectl,
-            built / "kubectl" if built else None,
-            cure="build it (make control-plane), or name one: --kubectl",
-        )
+        kubectl = programs.kubectl(wish.kubectl)
         images = os.environ.get(_IMAGES, "")
         with state.locked(name):
             lab = ExistingLab(name, directory, _kubeconfigs(), kubectl, images=images, without=wish.without or ())

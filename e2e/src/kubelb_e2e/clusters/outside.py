@@ -17,23 +17,33 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from kubelb_common.objects import view
-from kubelb_e2e.clusters import podlogs, state
-from kubelb_e2e.clusters.base import MANAGEMENT, PodLog, PodPlace, credential_name, variables
+from kubelb_e2e.clusters import kubectl, podlogs, state
+from kubelb_e2e.clusters.base import MANAGEMENT, Capability, PodLog, PodPlace, credential_name, variables
 from kubelb_e2e.clusters.kubeconfigs import server_of, with_server
 from kubelb_e2e.clusters.podlogs import LogSource
-from kubelb_e2e.errors import LabError, one_line
+from kubelb_e2e.errors import LabError
 
 _ANSWER_SECONDS = 10.0
 _FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+) ")
 
 
 class OutsideLab:
-    """The half of a Lab that needs only kubeconfigs, kubectl and a folder."""
+    """The half of a Lab that needs only kubeconfigs, kubectl and a folder; see Lab for what both words below mean."""
 
-    def __init__(self, name: str, directory: Path, kubeconfigs: Mapping[str, Path], kubectl: Path) -> None:
+    provider: ClassVar[str]
+    capabilities: ClassVar[frozenset[Capability]]
+
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        kubeconfigs: Mapping[str, Path],
+        kubectl: Path,
+        without: tuple[str, ...] = (),
+    ) -> None:
         """Prepare.
 
         Args:
@@ -41,11 +51,13 @@ class OutsideLab:
             directory: the lab's folder.
             kubeconfigs: cluster -> kubeconfig that works on the host, `management` first, then tenants in order.
             kubectl: the program.
+            without: parts of the product that are not deployed.
         """
         self._name = name
         self.directory = directory
         self._kubeconfigs = dict(kubeconfigs)
         self._kubectl = kubectl
+        self._without = without
 
     @property
     def name(self) -> str:
@@ -61,6 +73,11 @@ class OutsideLab:
     def kubectl(self) -> Path:
         """The program."""
         return self._kubectl
+
+    @property
+    def without(self) -> tuple[str, ...]:
+        """Parts of the product that are not deployed."""
+        return self._without
 
     def kubeconfig(self, name: str) -> Path:
         """Return a kubeconfig that works on the host; raises LabError."""
@@ -125,12 +142,10 @@ class OutsideLab:
             stdin=subprocess.DEVNULL,
         )
 
-    def call(self, cluster: str, *arguments: str) -> str:
-        """Run kubectl in a cluster and return its output; raises LabError."""
-        done = self.run([str(self._kubectl), *arguments], cluster=cluster)
-        if done.returncode:
-            raise LabError(f"{cluster}: kubectl {' '.join(arguments[:2])}: {one_line(done.stderr)}")
-        return done.stdout
+    def call(self, cluster: str, *arguments: str, text: str = "") -> str:
+        """Run kubectl in a cluster; see Lab."""
+        kubeconfig, environment = self.kubeconfig(cluster), self.environment(cluster)
+        return kubectl.run(self._kubectl, kubeconfig, *arguments, who=cluster, text=text, environment=environment)
 
     def addresses(self) -> dict[str, str]:
         """Return the LoadBalancer addresses of the management cluster: address -> `namespace/name`."""
@@ -197,10 +212,10 @@ class OutsideLab:
 
     def _log(self, cluster: str, pod: dict[str, Any], container: str, *more: str) -> str:
         namespace = f"--namespace={view.namespace(pod)}"
-        done = self.run(
-            [str(self._kubectl), "logs", namespace, view.name(pod), f"--container={container}", *more], cluster=cluster
-        )
-        return done.stdout if done.returncode == 0 else f"(no log: {one_line(done.stderr)})\n"
+        try:
+            return self.call(cluster, "logs", namespace, view.name(pod), f"--container={container}", *more)
+        except LabError as error:
+            return f"(no log: {error})\n"
 
     @contextlib.contextmanager
     def _forwarded(self, pod: PodPlace, port: int) -> Iterator[str]:

@@ -6,6 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
+from kubelb_common.testing import binaries
 from kubelb_e2e.errors import Unavailable
 
 
@@ -22,3 +23,10 @@ def find(name: str, asked: Path | None, *fallbacks: Path | str | None, cure: str
     if found is None:
         raise Unavailable(f"no `{name}` on this machine: {cure}")
     return Path(found)
+
+
+def kubectl(asked: Path | None, configured: str = "") -> Path:
+    """Return kubectl: the one asked for, else the configured one, else the built one, else of PATH."""
+    built = binaries.find(("kubectl",))
+    cure = "build it (make control-plane), or name one: --kubectl"
+    return find("kubectl", asked, configured, built / "kubectl" if built else None, cure=cure)

@@ -16,6 +16,7 @@ import shutil
 import signal
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -195,7 +196,7 @@ def locked(name: str, timeout: float = 600.0) -> Iterator[None]:
 
 def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
     """Write a file so that a reader sees all of it or none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     temporary.write_text(text)
     temporary.chmod(mode)
     temporary.replace(path)

@@ -74,7 +74,9 @@ def build(wanted: Iterable[str] | None = None, *, base: str | None = None, say: 
 
 def missing(wanted: Iterable[str] | None = None) -> tuple[str, ...]:
     """Return which of these images are not here; raises LabError for a name that is not in the catalogue."""
-    return tuple(name for name in _choose(wanted) if docker.image_id(name) is None)
+    chosen = _choose(wanted)
+    here = {tag for item in docker.inspect("image", *chosen) for tag in item.get("RepoTags") or ()}
+    return tuple(name for name in chosen if name not in here)
 
 
 def built(wanted: Iterable[str] | None = None) -> list[Built]:

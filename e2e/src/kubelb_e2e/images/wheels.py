@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kubelb_e2e.catalogue import PROJECT, TOOLS
-from kubelb_e2e.errors import LabError
+from kubelb_e2e.errors import LabError, last_line
 from kubelb_e2e.images import walk
 from kubelb_e2e.images.target import Target
 
@@ -55,7 +55,7 @@ def ours() -> list[Path]:
         for name, process in zip(PACKAGES, running, strict=True):
             output, _ = process.communicate()
             if process.returncode:
-                raise LabError(f"packages/{name}: no wheel could be built: {_last_line(output)}")
+                raise LabError(f"packages/{name}: no wheel could be built: {last_line(output)}")
         shutil.rmtree(DIST, ignore_errors=True)
         DIST.mkdir()
         for wheel in sorted(Path(scratch).glob("*.whl")):
@@ -120,11 +120,7 @@ def _link(wheels: Sequence[Path], folder: Path) -> None:
 def _error_of_pip(text: str) -> str:
     """Return pip's last complaint; below it are hints."""
     lines = [line.removeprefix("ERROR: ") for line in text.splitlines() if line.startswith("ERROR: ")]
-    return lines[-1] if lines else _last_line(text)
-
-
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no message")
+    return lines[-1] if lines else last_line(text)
 
 
 def main() -> int:

@@ -47,10 +47,13 @@ class Docker:
         program.write_text(
             "#!/bin/sh\n"
             f'cd {folder}; echo "$@" >>calls\n'
-            "for last; do :; done\n"
             'case "$1" in\n'
-            'image) grep -qxF "$last" images && echo \'[{"Id": "sha256:1", "Size": 5, "Config": {}}]\' && exit\n'
-            '       echo "[]"; echo "Error: No such image: $last" >&2; exit 1 ;;\n'
+            "image) shift 2; status=0; comma=; printf '['\n"
+            "       for name; do\n"
+            '         if grep -qxF "$name" images; then\n'
+            '           printf \'%s{"Id": "sha256:1", "Size": 5, "Config": {}, "RepoTags": ["%s"]}\' "$comma" "$name"; comma=,\n'
+            '         else echo "Error: No such image: $name" >&2; status=1; fi\n'
+            "       done; echo ']'; exit $status ;;\n"
             "pull) cat pull >&2; exit 1 ;;\n"
             "run) cat run; exit ;;\n"
             "build) cat build >&2; exit 1 ;;\n"

@@ -81,7 +81,7 @@ def test_metallb_is_applied_and_waited_for(lab: LabPlan, tmp_path: Path) -> None
 
 def test_metallb_that_does_not_come_is_told_in_one_line(lab: LabPlan, tmp_path: Path) -> None:
     kubectl = programs.script(tmp_path / "kubectl", "#!/bin/sh\necho 'error: timed out' >&2; exit 1\n")
-    with pytest.raises(LabError, match=r"^MetalLB: kubectl apply --filename=/m.yaml: error: timed out$"):
+    with pytest.raises(LabError, match=r"^MetalLB: kubectl apply: error: timed out$"):
         balancer.start(dataclasses.replace(lab, kubectl=kubectl), settings("metallb", metallb="/m.yaml"))
 
 

@@ -54,7 +54,7 @@ def test_what_still_answers_can_be_read(machine, tmp_path: Path) -> None:
     assert (tmp_path / "dump/tenant-1/logs/pods/default_web-1/app.1.log").read_text() == "second run\n"
     assert (tmp_path / "dump/management/logs/nodes" / f"{MANAGEMENT}-control-plane" / "journal.log").is_file()
     missing = (tmp_path / "dump" / "missing.txt").read_text()
-    assert "management: objects: kubectl api-resources --verbs=list: " in missing
+    assert "management: objects: management: kubectl api-resources: " in missing
     assert "logs: management: kubectl get pods: " in missing
 
     # The logs of one cluster do not need another.

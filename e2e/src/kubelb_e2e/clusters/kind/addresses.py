@@ -15,7 +15,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -24,14 +23,14 @@ from kubelb_common.kube.resources import ENDPOINT_SLICES, NODES, SERVICES
 from kubelb_common.runtime.informer import Informer
 from kubelb_common.telemetry import logs
 from kubelb_e2e import docker
-from kubelb_e2e.clusters import arp, state
+from kubelb_e2e.clusters import arp, detached, state
 from kubelb_e2e.clusters import client as door
 from kubelb_e2e.clusters.addresses import AddressController, Pool
 from kubelb_e2e.clusters.base import MANAGEMENT
 from kubelb_e2e.clusters.kind import docker_net
 from kubelb_e2e.clusters.kind.plan import LabPlan, pool
 from kubelb_e2e.clusters.slices import BY_SERVICE, service_of_slice
-from kubelb_e2e.errors import LabError
+from kubelb_e2e.errors import LabError, last_line
 
 PART = "address controller"
 TOOLS_IMAGE = "kubelb/tools:0.1.0"
@@ -91,23 +90,16 @@ def start(directory: Path) -> None:
     if running(directory) is not None:
         return
     stop(directory)
-    with log_file(directory).open("ab") as log:
-        # As nobody's child: it outlives this command, and a terminal's Ctrl-C is not for it.
-        subprocess.run(
-            ["setsid", "--fork", sys.executable, "-m", __name__, str(directory)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            check=True,
-        )
+    started = detached.start([sys.executable, "-m", __name__, str(directory)], log_file(directory))
+    if started is not None:
+        started.write(directory / _PID)
     deadline = time.monotonic() + _START_SECONDS
     while running(directory) is None:
-        ended = (directory / _PID).exists() and state.ProcessId.read(directory / _PID) is None
+        ended = started is None or not started.alive
         if ended or time.monotonic() > deadline:
             stop(directory)
             how = "ended" if ended else f"does not watch after {_START_SECONDS:.0f} s"
-            raise LabError(f"the {PART} {how}: {_last_line(directory)}")
+            raise LabError(f"the {PART} {how}: {last_line(log_file(directory).read_text(errors='replace'))}")
         time.sleep(0.05)
 
 
@@ -125,7 +117,6 @@ async def run(directory: Path) -> int:
     own = state.ProcessId.of(os.getpid())
     if lab is None or own is None:
         return 1
-    own.write(directory / _PID)
     addresses = list(pool(await asyncio.to_thread(docker_net.subnet, lab.name)))
     names = lab.clusters[0].node_names
     nodes = Nodes()
@@ -166,11 +157,6 @@ async def run(directory: Path) -> int:
     await asyncio.gather(*tasks, return_exceptions=True)
     await client.close()
     return 0
-
-
-def _last_line(directory: Path) -> str:
-    lines = [line for line in log_file(directory).read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "it said nothing"
 
 
 def main() -> int:

@@ -8,25 +8,22 @@ cloud-provider-kind   that program, from `kind.cloud_provider_kind` or PATH, as 
 from __future__ import annotations
 
 import os
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from kubelb_e2e import config
-from kubelb_e2e.clusters import programs, state
+from kubelb_e2e.clusters import detached, kubectl, programs, state
 from kubelb_e2e.clusters.base import MANAGEMENT
 from kubelb_e2e.clusters.kind import addresses, docker_net
 from kubelb_e2e.clusters.kind.cluster import NETWORK
 from kubelb_e2e.clusters.kind.plan import LabPlan, pool
-from kubelb_e2e.errors import LabError, one_line
+from kubelb_e2e.errors import LabError, last_line
 
 LAB, METALLB, CLOUD = "lab", "metallb", "cloud-provider-kind"
 _PID = "cloud-provider-kind.json"
 _READY_SECONDS = 180
-_START_SECONDS = 5.0
 _NAMESPACE = "metallb-system"
 
 
@@ -99,17 +96,14 @@ def metallb_objects(subnet: str) -> list[dict[str, Any]]:
 
 
 def _metallb(lab: LabPlan, settings: config.Kind) -> None:
-    def kubectl(*arguments: str, text: str = "") -> None:
-        command = [str(lab.kubectl), f"--kubeconfig={lab.kubeconfig(MANAGEMENT)}", *arguments]
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise LabError(f"MetalLB: kubectl {' '.join(arguments[:2])}: {one_line(done.stderr)}")
+    def call(*arguments: str, text: str = "") -> None:
+        kubectl.run(lab.kubectl, lab.kubeconfig(MANAGEMENT), *arguments, who="MetalLB", text=text)
 
-    kubectl("apply", f"--filename={settings.metallb}")
+    call("apply", f"--filename={settings.metallb}")
     limit = f"--timeout={_READY_SECONDS}s"
-    kubectl("rollout", "status", f"--namespace={_NAMESPACE}", "deployment/controller", limit)
-    kubectl("rollout", "status", f"--namespace={_NAMESPACE}", "daemonset/speaker", limit)
-    kubectl("apply", "--filename=-", text=yaml.safe_dump_all(metallb_objects(docker_net.subnet(lab.name))))
+    call("rollout", "status", f"--namespace={_NAMESPACE}", "deployment/controller", limit)
+    call("rollout", "status", f"--namespace={_NAMESPACE}", "daemonset/speaker", limit)
+    call("apply", "--filename=-", text=yaml.safe_dump_all(metallb_objects(docker_net.subnet(lab.name))))
 
 
 def _cloud_program(settings: config.Kind) -> Path:
@@ -120,25 +114,10 @@ def _cloud_program(settings: config.Kind) -> Path:
 def _cloud(lab: LabPlan, settings: config.Kind) -> None:
     if _cloud_process(lab.directory) is not None:
         return
-    log, pid = lab.directory / "cloud-provider-kind.log", lab.directory / "cloud-provider-kind.pid"
-    pid.unlink(missing_ok=True)
-    with log.open("ab") as output:
-        # As nobody's child, so that it outlives this command.
-        subprocess.run(
-            ["setsid", "--fork", "sh", "-c", 'echo $$ >"$0" && exec "$@"', str(pid), str(_cloud_program(settings))],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env={**os.environ, NETWORK: lab.network},
-            check=True,
-        )
-    deadline = time.monotonic() + _START_SECONDS
-    while not (text := pid.read_text().strip() if pid.exists() else ""):
-        if time.monotonic() > deadline:
-            raise LabError(f"{CLOUD} did not start: {log}")
-        time.sleep(0.02)
-    if (found := state.ProcessId.of(int(text))) is None:
-        raise LabError(f"{CLOUD} ended at once: {log}")
+    log = lab.directory / "cloud-provider-kind.log"
+    found = detached.start([str(_cloud_program(settings))], log, environment={**os.environ, NETWORK: lab.network})
+    if found is None:
+        raise LabError(f"{CLOUD} ended at once: {last_line(log.read_text(errors='replace'))}")
     found.write(lab.directory / _PID)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kubelb_e2e import catalogue, docker
 from kubelb_e2e.clusters.base import MANAGEMENT
 from kubelb_e2e.errors import LabError
+from kubelb_e2e.images import build
 
 #: What runs only in the management cluster, and what only in tenants; the rest of the catalogue is for all.
 _MANAGEMENT = ("kubelb/manager", "kubelb/envoy")
@@ -21,9 +21,6 @@ def wanted(cluster: str, names: Iterable[str]) -> list[str]:
 
 def check() -> list[str]:
     """Return the catalogue's images; raises LabError if one was not built."""
-    names = list(catalogue.load())
-    here = {tag for item in docker.inspect("image", *names) for tag in item.get("RepoTags") or ()}
-    missing = [name for name in names if name not in here]
-    if missing:
+    if missing := build.missing():
         raise LabError(f"not built yet: {', '.join(missing)}; build them: make images")
-    return names
+    return list(build.names())

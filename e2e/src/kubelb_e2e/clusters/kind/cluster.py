@@ -26,7 +26,7 @@ from kubelb_e2e import docker
 from kubelb_e2e.clusters import client as door
 from kubelb_e2e.clusters.kind import faults
 from kubelb_e2e.clusters.kind.plan import ClusterPlan, LabPlan
-from kubelb_e2e.errors import LabError
+from kubelb_e2e.errors import LabError, last_line
 
 #: On which network kind puts its nodes. "Experimental" for as long as kind has existed, and without a rival.
 NETWORK = "KIND_EXPERIMENTAL_DOCKER_NETWORK"
@@ -84,21 +84,21 @@ class Cluster(KindCluster):  # type: ignore[misc]  # pytest-kind has no types
         command = ["load", "docker-image", f"--name={self.plan.kind_name}", image]
         done = self._kind(command, timeout=_LOAD_SECONDS)
         if done.returncode:
-            raise LabError(f"{self.plan.kind_name}: kind load {image}: {_last_line(done.stdout)}")
+            raise LabError(f"{self.plan.kind_name}: kind load {image}: {last_line(done.stdout)}")
 
     def export_logs(self, folder: Path) -> None:
         """Write what the nodes logged into `folder`; raises LabError."""
         folder.mkdir(parents=True, exist_ok=True)
         done = self._kind(["export", "logs", f"--name={self.plan.kind_name}", str(folder)], timeout=_LOAD_SECONDS)
         if done.returncode:
-            raise LabError(f"{self.plan.kind_name}: kind export logs: {_last_line(done.stdout)}")
+            raise LabError(f"{self.plan.kind_name}: kind export logs: {last_line(done.stdout)}")
 
     def delete(self) -> None:
         """Remove the cluster, whatever state it is in; raises LabError."""
         command = ["delete", "cluster", f"--name={self.plan.kind_name}", f"--kubeconfig={self.kubeconfig_path}"]
         done = self._kind(command, timeout=_DELETE_SECONDS)
         if done.returncode:
-            raise LabError(f"{self.plan.kind_name}: kind could not delete it: {_last_line(done.stdout)}")
+            raise LabError(f"{self.plan.kind_name}: kind could not delete it: {last_line(done.stdout)}")
 
     async def _usable(self) -> None:
         client = door.connect(self.kubeconfig_path)
@@ -159,7 +159,3 @@ class Cluster(KindCluster):  # type: ignore[misc]  # pytest-kind has no types
             return subprocess.CompletedProcess(command, 124, f"{said}\nERROR: no end after {timeout:.0f} s", "")
         except OSError as error:
             return subprocess.CompletedProcess(command, 127, f"ERROR: {self._lab.kind}: {error.strerror}", "")
-
-
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it printed nothing")

@@ -7,10 +7,8 @@ from collections.abc import Callable
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PORT = re.compile(r"(?:Bind for |bind host port |listen tcp4? |endpoint .*?)?(?:[\d.]+|\[?::\]?):(\d+)")
-INOTIFY_CURE = (
-    "the kernel gives out no more inotify instances, so nodes never become Ready; raise it: "
-    "sysctl -w fs.inotify.max_user_instances=1024 (`make sysctls` does)"
-)
+MORE_INOTIFY = "raise it: sysctl -w fs.inotify.max_user_instances=1024 (`make sysctls` does)"
+INOTIFY_CURE = f"the kernel gives out no more inotify instances, so nodes never become Ready; {MORE_INOTIFY}"
 
 
 def explain(output: str, *, cluster: str, image: str) -> str:

@@ -28,26 +28,14 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 class KindLab(OutsideLab):
     """See Lab. The host is on the lab's network: Docker puts it there as the gateway."""
 
+    provider = NAME
+    capabilities = CAPABILITIES
+
     def __init__(self, plan: LabPlan) -> None:
         """Take the plan of a lab that runs, or of one that is being made."""
         kubeconfigs = {cluster.name: plan.kubeconfig(cluster.name) for cluster in plan.clusters}
-        super().__init__(plan.name, plan.directory, kubeconfigs, plan.kubectl)
+        super().__init__(plan.name, plan.directory, kubeconfigs, plan.kubectl, plan.without)
         self.plan = plan
-
-    @property
-    def provider(self) -> str:
-        """Name of the provider."""
-        return NAME
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """What containers can do."""
-        return CAPABILITIES
-
-    @property
-    def without(self) -> tuple[str, ...]:
-        """Parts of the product that are not deployed."""
-        return self.plan.without
 
     def check(self) -> None:
         """Nothing: this lab is made for it."""

@@ -21,7 +21,6 @@ from kubelb_e2e.errors import LabError
 
 #: Each cluster takes one /16 of 10.128-191.* for pods and one of 10.192-255.* for Services.
 MAX_TENANTS = 60
-API_PORT = 6443
 POOL_SIZE = 256
 #: A node's name becomes a host name.
 _HOST_NAME_MAX = 63

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubelb_e2e import config, docker
+from kubelb_e2e.clusters.kind.faults import MORE_INOTIFY
 from kubelb_e2e.clusters.kind.plan import ClusterPlan, LabPlan
 from kubelb_e2e.errors import Unavailable
 
@@ -56,8 +57,7 @@ def check_room(plans: Sequence[ClusterPlan], settings: config.Kind, machine: Mac
     if machine.used + instances > machine.instances:
         raise Unavailable(
             f"{what} need about {instances} inotify instances, {machine.used} are in use and the limit is "
-            f"{machine.instances}: nodes would never become Ready; raise it: "
-            "sysctl -w fs.inotify.max_user_instances=1024 (`make sysctls` does)"
+            f"{machine.instances}: nodes would never become Ready; {MORE_INOTIFY}"
         )
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from kubelb_common.testing import binaries
 from kubelb_e2e import config, docker
 from kubelb_e2e.clusters import programs, state
 from kubelb_e2e.clusters.base import Say, Wish, project
@@ -43,7 +42,7 @@ class KindProvider:
         tell = _Tell(say)
         version = docker.check()
         with state.locked(name):
-            settings = _settings()
+            settings = config.kind()
             balancer.check(settings)
             running = _running(directory)
             if running is not None and not wish.fresh:
@@ -93,13 +92,6 @@ class _Tell:
         self._say(text, time.monotonic() - self._began)
 
 
-def _settings() -> config.Kind:
-    try:
-        return config.kind()
-    except config.ConfigurationError as error:
-        raise LabError(str(error)) from error
-
-
 def _running(directory: Path) -> LabPlan | None:
     """Return the plan of a lab that was completed and of which everything is there."""
     found = LabPlan.load(directory)
@@ -109,7 +101,7 @@ def _running(directory: Path) -> LabPlan | None:
 
 
 def _differs(wish: Wish, lab: LabPlan, settings: config.Kind) -> str:
-    image = wish.node_image or (_image(settings, wish.kubernetes) if wish.kubernetes else None)
+    image = wish.node_image or (settings.image(wish.kubernetes) if wish.kubernetes else None)
     pairs = {
         "--tenants": (wish.tenants, len(lab.clusters) - 1),
         "--nodes": (wish.nodes, lab.clusters[0].nodes),
@@ -124,32 +116,17 @@ def _plan(name: str, directory: Path, wish: Wish, settings: config.Kind) -> LabP
     kind = programs.find(
         "kind", wish.kind, settings.kind, tools / "kind" / "kind", cure="build it (make kind), or name one: --kind-bin"
     )
-    built = binaries.find(("kubectl",))
-    kubectl = programs.find(
-        "kubectl",
-        wish.kubectl,
-        settings.kubectl,
-        built / "kubectl" if built else None,
-        cure="build it (make control-plane), or name one: --kubectl",
-    )
     return plan(
         name,
         directory,
         tenants=_TENANTS if wish.tenants is None else wish.tenants,
         nodes=wish.nodes or _NODES,
-        node_image=wish.node_image or _image(settings, wish.kubernetes),
+        node_image=wish.node_image or settings.image(wish.kubernetes),
         kind=kind,
-        kubectl=kubectl,
+        kubectl=programs.kubectl(wish.kubectl, settings.kubectl),
         api_port=wish.api_port,
         without=wish.without or (),
     )
-
-
-def _image(settings: config.Kind, minor: str | None) -> str:
-    try:
-        return settings.image(minor)
-    except config.ConfigurationError as error:
-        raise LabError(str(error)) from error
 
 
 def _check_names(wanted: LabPlan) -> None:
@@ -175,9 +152,10 @@ def _check_machine(
 
 def _clear(wanted: LabPlan, wish: Wish, tell: _Tell) -> set[str]:
     """Remove what is there of this lab, or keep its clusters that work; return the names of those."""
-    own = docker_net.clusters(wanted.name) if docker_net.exists(wanted.name) else {}
-    if not own and not docker_net.exists(wanted.name) and not wanted.directory.exists():
+    is_network = docker_net.exists(wanted.name)
+    if not is_network and not wanted.directory.exists():
         return set()
+    own = docker_net.clusters(wanted.name) if is_network else {}
     before = LabPlan.load(wanted.directory)
     if not wish.reuse or before is None or before.clusters != wanted.clusters or before.node_image != wanted.node_image:
         tell(f"removing what is left of lab {wanted.name}: {', '.join(own) or 'its network and folder'}")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from kubelb_e2e.clusters import podlogs, state
+from kubelb_e2e.clusters import detached, kubectl, podlogs, state
 from kubelb_e2e.clusters.base import (
     MANAGEMENT,
     Capability,
@@ -196,6 +196,11 @@ class LocalLab:
             check=False,
         )
 
+    def call(self, cluster: str, *arguments: str, text: str = "") -> str:
+        """Run kubectl in a cluster; see Lab."""
+        kubeconfig, environment = self.kubeconfig(cluster), self.environment(cluster)
+        return kubectl.run(self.kubectl, kubeconfig, *arguments, who=cluster, text=text, environment=environment)
+
     @property
     def name(self) -> str:
         """The lab's name."""
@@ -360,18 +365,9 @@ def _plan(name: str, directory: Path, wish: Wish, binaries: Path) -> LabSpec:
 
 
 def _launch(lab: LabSpec, mode: system.Mode) -> None:
-    """Start the host's side as nobody's child, so that it outlives this command and leaves no zombie."""
+    """Start the host's side, which outlives this command."""
     host = [sys.executable, "-m", "kubelb_e2e.clusters.local.host", str(lab.directory), mode]
-    with (lab.directory / "lab.log").open("ab") as log:
-        subprocess.run(
-            ["setsid", "--fork", *host],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            env=system.environment(),
-            check=True,
-        )
+    detached.start(host, lab.directory / "lab.log", environment=system.environment())
 
 
 def _wait_running(directory: Path) -> Running:
