@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from dockerfiles import CATALOGUE
 
 from kubelb_e2e import docker
+from kubelb_e2e.catalogue import PROJECT
 from kubelb_e2e.errors import Unavailable
 from kubelb_e2e.images import build
 
@@ -180,3 +182,15 @@ def test_tools_have_a_shell_with_what_tests_need() -> None:
         "id -u; seq 3 | tail -n 1; printf abc | wc -c; python3 -c 'import socket; print(socket.AF_PACKET)'; ls /bin/sh"
     )
     assert run("tools", "-c", script).stdout.split() == ["65532", "3", "3", "17", "/bin/sh"]
+
+
+def test_make_images_lists_what_docker_has() -> None:
+    """Built a moment ago or not: the table tells name, size, user and id as Docker does."""
+    found = build.built(["kubelb/echo"])[0]
+    command = [sys.executable, "-m", "kubelb_e2e.images", "kubelb/echo"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
+    assert done.returncode == 0, done.stderr
+    after = build.built(["kubelb/echo"])[0]
+    assert after.id == found.id, "the same sources make the same image"
+    row = [found.name, f"{found.size / 1e6:.1f}", "MB", "65532:65532", found.id.removeprefix("sha256:")[:12]]
+    assert row in [line.split() for line in done.stdout.splitlines()]
