@@ -29,7 +29,7 @@ from kubelb_common.objects import view
 from kubelb_e2e import quickyaml
 from kubelb_e2e.clusters import client as door
 from kubelb_e2e.clusters.base import MANAGEMENT, Lab, Say, project, tenant_name, tenants
-from kubelb_e2e.errors import LabError
+from kubelb_e2e.errors import LabError, last_line
 
 ENVOY_IMAGE = "kubelb/envoy:1.40.0"
 _READY_SECONDS = 120.0
@@ -270,12 +270,21 @@ async def _until(missing: Callable[[], Any], what: str) -> None:
 def _pod_trouble(pod: Object) -> str:
     status = pod.get("status", {})
     states = [
-        f"{item['name']}: {item.get('state')}, restarted {item.get('restartCount', 0)} times"
+        f"{item['name']}: {item.get('state')}, restarted {item.get('restartCount', 0)} times{_last_end(item)}"
         for item in status.get("containerStatuses") or ()
         if not item.get("ready")
     ]
     text = f"pod {pod['metadata']['name']} is {status.get('phase')}"
     return f"{text} ({'; '.join(states)}); kubelb-e2e logs {pod['metadata']['name']}" if states else text
+
+
+def _last_end(container: Object) -> str:
+    """Return why a container's run before this one ended, as far as it is known."""
+    ended = view.get(container, "lastState", "terminated", default={})
+    if not ended:
+        return ""
+    said = f": {last_line(ended['message'])}" if ended.get("message") else ""
+    return f", the last one ended with {ended.get('exitCode')}{said}"
 
 
 def _has_condition(conditions: list[Object], kind: str) -> bool:

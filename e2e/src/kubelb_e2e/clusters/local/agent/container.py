@@ -31,7 +31,7 @@ from kubelb_e2e.clusters.local.agent.cluster import NamespaceSources, now
 from kubelb_e2e.clusters.local.agent.env import MissingReference
 from kubelb_e2e.clusters.local.agent.probes import Kind, ProbeSpec, ProbeState
 from kubelb_e2e.clusters.local.agent.process import Command, Process, Sandbox, StartError
-from kubelb_e2e.clusters.local.agent.rootfs import Mount, order
+from kubelb_e2e.clusters.local.agent.rootfs import Mount, layered
 from kubelb_e2e.clusters.local.agent.status import ContainerRecord, Running, Terminated, Waiting
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class ContainerRunner:
             netns=self.pod.netns,
             hostname=env.hostname(self.pod.obj),
             root=shared.spec.directory / "root",
-            mounts=(*shared.system, *order(mounts)),
+            mounts=layered(shared.system, mounts),
             log=self.pod.log_file(self.record.name, self.record.restarts),
             read_only_root=bool(view.get(self.spec, "securityContext", "readOnlyRootFilesystem")),
         )

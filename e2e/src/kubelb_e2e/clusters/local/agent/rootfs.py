@@ -81,6 +81,18 @@ def _outermost(folders: Iterable[Path], covered: list[Path]) -> list[Mount]:
     return [Mount(str(folder), str(folder)) for folder in kept]
 
 
-def order(mounts: Iterable[Mount]) -> tuple[Mount, ...]:
-    """Return mounts with outer targets before inner ones, so that none hides another."""
-    return tuple(sorted(mounts, key=lambda mount: mount.target.rstrip("/").count("/")))
+def layered(system: Iterable[Mount], volumes: Iterable[Mount]) -> tuple[Mount, ...]:
+    """Return all mounts of a container in order: the system, its volumes, and again what a volume would hide of ours.
+
+    Volumes lie over the image, outer targets before inner ones. But where this interpreter and the tools are is an
+    accident of the machine: a clone below /tmp must not vanish from a pod that has a volume there.
+    """
+    below = tuple(system)
+    above = sorted(volumes, key=lambda mount: mount.target.rstrip("/").count("/"))
+    hidden = [
+        mount
+        for mount in below
+        if not mount.target.startswith("/etc/")
+        and any(Path(mount.target).is_relative_to(volume.target) and mount.target != volume.target for volume in above)
+    ]
+    return (*below, *above, *hidden)
