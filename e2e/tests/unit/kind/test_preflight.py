@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ctypes
 import dataclasses
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,17 +69,17 @@ def test_this_machine_can_be_looked_at() -> None:
 
 
 def test_what_this_process_has_of_inotify_is_counted(tmp_path: Path) -> None:
-    libc = pytest.importorskip("ctypes").CDLL(None)
-    before = Machine.read().used
+    libc, user = ctypes.CDLL(None), os.getuid()
     descriptors = [libc.inotify_init() for _ in range(5)]
     try:
         assert all(item >= 0 for item in descriptors)
-        counted = preflight._inotify_in_use()
+        counted = preflight._inotify_in_use(user)
+        others = preflight._inotify_in_use(user + 1)
     finally:
         for item in descriptors:
-            __import__("os").close(item)
+            os.close(item)
     assert counted >= 5
-    assert counted >= before
+    assert others < counted, "those of another user are not its"
 
 
 @pytest.mark.parametrize(

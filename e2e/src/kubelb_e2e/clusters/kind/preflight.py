@@ -28,7 +28,7 @@ class Machine:
     Attributes:
         memory: MiB that can be had without swapping.
         instances: inotify instances that a user may have.
-        used: inotify instances that are in use, as far as this user can see them.
+        used: inotify instances that root has in use, as far as this user can see them: only root can.
     """
 
     memory: int
@@ -97,12 +97,12 @@ def node_image(image: str, say: Callable[[str], None]) -> None:
         ) from error
 
 
-def _inotify_in_use() -> int:
-    """Count the inotify instances of root, whose limit it is: nodes are root's. Others than root see none of them."""
+def _inotify_in_use(user: int = 0) -> int:
+    """Count the inotify instances of a user, as far as they can be seen; nodes are root's, so root's limit counts."""
     count = 0
     for folder in Path("/proc").glob("[0-9]*/fd"):
         try:
-            if folder.stat().st_uid:
+            if folder.stat().st_uid != user:
                 continue
             for link in folder.iterdir():
                 count += str(link.readlink()) == "anon_inode:inotify"
