@@ -15,7 +15,9 @@ from kubelb_common.telemetry import logs
 from kubelb_common.telemetry.health import HealthServer
 from kubelb_manager.bootstrap.render import BootstrapOptions, TlsFiles
 from kubelb_manager.controllers.board import Board
+from kubelb_manager.controllers.config import ConfigController
 from kubelb_manager.controllers.envoy_fleet import EnvoyFleetController
+from kubelb_manager.controllers.events import Events
 from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.controllers.loadbalancer import LoadBalancerController
 from kubelb_manager.controllers.route import RouteController
@@ -76,6 +78,7 @@ class Manager:
             xds_host=options.xds_host, xds_port=options.xds_port, tls=TlsFiles(server_name=options.xds_host)
         )
         hub = Hub(client, self.informers, clock)
+        events = Events(hub, clock)
         fleet = EnvoyFleetController(
             hub,
             identity,
@@ -93,9 +96,10 @@ class Manager:
         )
         for informer in self.informers.all():
             self.supervisor.informer(informer)
-        self._load_balancers = LoadBalancerController(hub, self.board, clock, connect)
-        self._routes = RouteController(hub, self.board, clock, connect)
-        tenants = TenantController(hub, namespace=options.namespace, clock=clock)
+        self._load_balancers = LoadBalancerController(hub, self.board, events, clock, connect)
+        self._routes = RouteController(hub, self.board, events, clock, connect)
+        tenants = TenantController(hub, events, namespace=options.namespace, clock=clock)
+        config = ConfigController(hub, events, namespace=options.namespace, clock=clock)
         #: Publication first: what traffic waits for comes before what people read.
         self.controllers = (
             self.snapshot.controller,
@@ -103,6 +107,7 @@ class Manager:
             self._routes.controller,
             fleet.controller,
             tenants.controller,
+            config.controller,
         )
         for controller in self.controllers:
             self.supervisor.controller(controller)

@@ -133,6 +133,9 @@ async def _life(world: World) -> None:
     await world.onboard()
     await world.route("r1", "a.example.com", {"echo": 30001})
     await world.load_balancer("lb1", 5432, 30100)
+    await world.load_balancer("refused", 5432, 80)
+    await until(lambda: world.kube.objects(resources.EVENTS, NAMESPACE), "an Event of the refusal")
+    await kube.delete(resources.LOAD_BALANCERS, "refused", NAMESPACE)
     await world.certificate()
     async with world.envoy() as envoy:
         await world.ready_pods("envoy-0")

@@ -16,13 +16,12 @@ from kubelb_common import names
 from kubelb_common.kube.errors import AlreadyExists, KubeError
 from kubelb_common.kube.port import KubeClient, Object, Resource
 from kubelb_common.kube.resources import EVENTS
-from kubelb_common.objects import view
+from kubelb_common.objects import events, view
 from kubelb_common.runtime.clock import Clock, SystemClock
 from kubelb_common.telemetry import logs
 
 _log = logs.get(__name__)
 _COMPONENT = "kubelb-ccm"
-_NAME_MAX = 200
 
 
 class Reporter:
@@ -56,31 +55,15 @@ class Reporter:
         return await self._client.patch(resource, view.name(obj), patch, view.namespace(obj))
 
     async def _event(self, obj: Object, problem: Problem) -> None:
-        now = view.format_time(self._clock.now())
-        namespace = view.namespace(obj)
-        key = names.digest(view.uid(obj), problem.reason, problem.message)
-        event: Object = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": f"{view.name(obj)[:_NAME_MAX]}.{key}", "namespace": namespace},
-            "involvedObject": {
-                "apiVersion": obj.get("apiVersion"),
-                "kind": view.kind(obj),
-                "name": view.name(obj),
-                "namespace": namespace,
-                "uid": view.uid(obj),
-                "resourceVersion": view.resource_version(obj),
-            },
-            "type": "Warning",
-            "reason": problem.reason or problem.type,
-            "message": problem.message,
-            "source": {"component": _COMPONENT},
-            "reportingComponent": _COMPONENT,
-            "reportingInstance": _COMPONENT,
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "count": 1,
-        }
+        event = events.warning(
+            obj,
+            problem.reason or problem.type,
+            problem.message,
+            key=names.digest(view.uid(obj), problem.reason, problem.message),
+            component=_COMPONENT,
+            now=view.format_time(self._clock.now()),
+        )
+        namespace = view.namespace(event)
         try:
             await self._client.create(EVENTS, event, namespace)
         except AlreadyExists:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from kubelb_common.api.codecs import Raw
 from kubelb_common.api.kind import Column, Kind, KindInfo
+from kubelb_common.api.meta import CONDITION_LIST, Condition
 from kubelb_common.api.record import Record, field, record
 from kubelb_common.api.settings import (
     CIDR_LIST,
@@ -16,6 +17,7 @@ from kubelb_common.api.settings import (
     AnnotationSettings,
     CertificateSettings,
     GatewaySettings,
+    InForce,
     IngressSettings,
     Limits,
     LoadBalancerSettings,
@@ -193,6 +195,12 @@ class ConfigStatus(Record):
     """What runs."""
 
     version: Version | None = field("Version of the manager.", default=None)
+    in_force: InForce | None = field("The last good settings.", default=None)
+    conditions: tuple[Condition, ...] = field(
+        "SettingsValid: whether the spec can be used; while it cannot, the last good settings hold.",
+        default=(),
+        schema=CONDITION_LIST,
+    )
 
 
 @record

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kubelb_common.api.codecs import Raw
 from kubelb_common.api.meta import ObjectReference
 from kubelb_common.api.record import Record, field, record
 
@@ -11,6 +12,16 @@ from kubelb_common.api.record import Record, field, record
 DURATION = {"pattern": r"^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$"}
 CIDR_LIST = {"maxItems": 256, "items": {"minLength": 1, "maxLength": 49}}
 HOST_LIST = {"maxItems": 1024, "items": {"minLength": 1, "maxLength": 253}}
+
+
+@record
+class InForce(Record):
+    """The settings that hold while those of the spec are malformed; written by the manager, never by hand."""
+
+    observed_generation: int | None = field(
+        "The last generation whose settings could be used.", default=None, schema={"format": "int64"}
+    )
+    spec: Raw = field("Its spec.", default_factory=dict)
 
 
 @record

@@ -16,6 +16,7 @@ from kubelb_common.api.settings import (
     AnnotationSettings,
     CertificateSettings,
     GatewaySettings,
+    InForce,
     IngressSettings,
     Limits,
     LoadBalancerSettings,
@@ -77,8 +78,12 @@ class TenantStatus(Record):
     observed_generation: int | None = field("Generation last handled.", default=None, schema={"format": "int64"})
     phase: str = field("State in a word.", default="", schema={"enum": ["Pending", "Ready", "Failed", "Terminating"]})
     conditions: tuple[Condition, ...] = field(
-        "Ready, with the reason Reconciled, ReconciliationFailed or Terminating.", default=(), schema=CONDITION_LIST
+        "Ready, with the reason Reconciled, ReconciliationFailed or Terminating. SettingsValid: whether the spec can "
+        "be used; while it cannot, the last good settings hold.",
+        default=(),
+        schema=CONDITION_LIST,
     )
+    in_force: InForce | None = field("The last good settings.", default=None)
 
 
 @record

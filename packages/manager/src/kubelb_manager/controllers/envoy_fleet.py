@@ -20,6 +20,7 @@ from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.controllers.xds_identity import XdsIdentity
 from kubelb_manager.desired import envoy_fleet as desired
 from kubelb_manager.desired import service as desired_service
+from kubelb_manager.settings import in_force
 from kubelb_manager.settings.merged import envoy, merged
 
 #: Certificates are looked at this often; they are renewed at two thirds of their life.
@@ -66,7 +67,7 @@ class EnvoyFleetController:
         namespace = key.name
         home = self._informers.namespaces.store.get(None, namespace)
         tenant = self._informers.tenants.store.get(None, names.tenant_of_namespace(namespace))
-        if home is None or view.deleting(home) or tenant is None:
+        if home is None or view.deleting(home) or tenant is None or self._unknown(tenant):
             return DONE
         routes = self._informers.routes.store.list(namespace)
         live_routes = [route for route in routes if not view.deleting(route)]
@@ -80,6 +81,11 @@ class EnvoyFleetController:
             return DONE
         await self._ensure(tenant, namespace)
         return Again(_CERTIFICATE_PERIOD)
+
+    def _unknown(self, tenant: Object) -> bool:
+        """Whether the settings were never good: then what is there stays as it is."""
+        config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
+        return not view.deleting(tenant) and (in_force.never_good(tenant) or in_force.never_good(config))
 
     async def _shared_address(self, tenant: Object, namespace: str, *, wanted: bool) -> None:
         live = self._hub.live(resources.SERVICES, namespace, names.INGRESS_SERVICE)

@@ -17,6 +17,7 @@ from kubelb_common.runtime.keys import ObjectKey
 from kubelb_manager.controllers import apply, status
 from kubelb_manager.controllers.address_gate import AddressGate
 from kubelb_manager.controllers.board import Board, Outcome
+from kubelb_manager.controllers.events import Events
 from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.ir.model import Endpoint, Origin
 from kubelb_manager.ports import declared
@@ -30,8 +31,9 @@ KIND = "LoadBalancer"
 class LoadBalancerController:
     """The one writer of LoadBalancer status (ruling 31)."""
 
-    def __init__(self, hub: Hub, board: Board, clock: Clock, connect: Connect = connects) -> None:
+    def __init__(self, hub: Hub, board: Board, events: Events, clock: Clock, connect: Connect = connects) -> None:
         self._hub = hub
+        self._events = events
         self._informers = informers = hub.informers
         self._board = board
         self._clock = clock
@@ -80,6 +82,7 @@ class LoadBalancerController:
         if outcome is not None and outcome.programmed and not self._answers(key, lb, service):
             return DONE  # the gate tells
         wanted = self._status(lb, ports, service, outcome)
+        await self._events.tell(lb, view.objects(wanted, "conditions"))
         await status.write(self._hub, resources.LOAD_BALANCERS, lb, wanted)
         return DONE
 

@@ -19,6 +19,7 @@ from kubelb_common.runtime.keys import ObjectKey
 from kubelb_manager.controllers import apply, status
 from kubelb_manager.controllers.address_gate import AddressGate
 from kubelb_manager.controllers.board import Board, Outcome
+from kubelb_manager.controllers.events import Events
 from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.desired import copies
 from kubelb_manager.gather.stores import BY_OWNER
@@ -37,8 +38,9 @@ HTTP_PORT = 80
 class RouteController:
     """The one writer of Route status (ruling 31)."""
 
-    def __init__(self, hub: Hub, board: Board, clock: Clock, connect: Connect = connects) -> None:
+    def __init__(self, hub: Hub, board: Board, events: Events, clock: Clock, connect: Connect = connects) -> None:
         self._hub = hub
+        self._events = events
         self._informers = informers = hub.informers
         self._board = board
         self._clock = clock
@@ -103,6 +105,7 @@ class RouteController:
             return DONE  # the gate tells
         copy, applied, failed = await self._copy(route, outcome)
         wanted = self._status(route, outcome, address, applied)
+        await self._events.tell(route, view.objects(wanted, "conditions"))
         await status.write(self._hub, resources.ROUTES, route, wanted)
         if copy is not None:
             await status.write(self._hub, resources.INGRESSES, copy, {"loadBalancer": _load_balancer(address)})

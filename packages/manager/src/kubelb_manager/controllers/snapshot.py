@@ -31,6 +31,7 @@ from kubelb_manager.ir.model import Endpoint, Fleet, Origin, Part
 from kubelb_manager.ports.table import PortKey
 from kubelb_manager.probes.nodeport import Connect, NodePortProber, connects
 from kubelb_manager.rollout.rollout import REMOVAL_BOUND, Phase, Rollout, Step
+from kubelb_manager.settings import in_force
 from kubelb_manager.translate.context import Context, hostnames_of
 from kubelb_manager.translate.load_balancer import translate_load_balancer
 from kubelb_manager.translate.merge import MergeMemo, merge
@@ -425,10 +426,9 @@ def _spec_changed(change: Change) -> bool:
     old, new = change
     if old is None or new is None:
         return True
-    keys = ("spec", "metadata")
-    if old.get("spec") != new.get("spec"):
+    if old.get("spec") != new.get("spec") or in_force.version(old) != in_force.version(new):
         return True
-    return any(view.get(old, keys[1], name) != view.get(new, keys[1], name) for name in ("deletionTimestamp", "labels"))
+    return view.deleting(old) != view.deleting(new) or view.labels(old) != view.labels(new)
 
 
 def _node_moved(change: Change) -> bool:

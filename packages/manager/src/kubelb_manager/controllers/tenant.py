@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from importlib import metadata
 
 from kubelb_common import names
 from kubelb_common.kube import resources
@@ -21,28 +20,26 @@ from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.controller import DONE, Again, Controller, Result
 from kubelb_common.runtime.keys import ObjectKey
 from kubelb_manager.controllers import apply, kubeconfig_source, status
+from kubelb_manager.controllers.config import settings_status, settings_verdict, version
+from kubelb_manager.controllers.events import Events
 from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.desired import tenant as desired
 from kubelb_manager.settings.merged import merged
+from kubelb_manager.translate.result import Verdict
 
 #: The token controller and namespace deletion tell nothing: they are looked at this often.
 _POLL = 0.2
-_EDITION = "CE"
 _OWN_KINDS = (resources.ROUTES, resources.LOAD_BALANCERS, resources.SYNC_SECRETS, resources.ADDRESSES)
 #: Those that a controller of ours holds until no Envoy uses them.
 _DRAINED = (resources.ROUTES, resources.LOAD_BALANCERS)
 
 
-def version() -> Object:
-    """Return what Config and TenantState say of this manager."""
-    return {"gitVersion": f"v{metadata.version('kubelb-manager')}", "edition": _EDITION}
-
-
 class TenantController:
     """Onboards and removes tenants."""
 
-    def __init__(self, hub: Hub, *, namespace: str, clock: Clock) -> None:
+    def __init__(self, hub: Hub, events: Events, *, namespace: str, clock: Clock) -> None:
         self._hub = hub
+        self._events = events
         self._informers = informers = hub.informers
         self._namespace = namespace
         self._clock = clock
@@ -64,6 +61,7 @@ class TenantController:
         if view.deleting(tenant):
             return await self._remove(tenant)
         tenant = await apply.hold(self._hub, resources.TENANTS, tenant)
+        tenant = await self._say_malformed(tenant)
         try:
             ready = await self._onboard(tenant)
         except (ApiError, apply.NotOurs) as error:
@@ -104,7 +102,6 @@ class TenantController:
         own = await apply.read(self._hub, resources.SECRETS, view.name(wanted), home)
         await apply.ensure(self._hub, resources.SECRETS, wanted, own)
         await self._tenant_state(tenant, terminating=False)
-        await self._config_version()
         return True
 
     async def _tenant_state(self, tenant: Object, *, terminating: bool) -> None:
@@ -120,24 +117,19 @@ class TenantController:
             fresh["lastUpdated"] = status.now(self._clock)
             await status.write(self._hub, resources.TENANT_STATES, stored, fresh)
 
-    async def _config_version(self) -> None:
-        config = self._hub.live(resources.CONFIGS, self._namespace, names.CONFIG_NAME)
-        if config is not None:
-            before = config.get("status") or {}
-            await status.write(self._hub, resources.CONFIGS, config, {**before, "version": version()})
+    async def _say_malformed(self, tenant: Object) -> Object:
+        """Say at once what is wrong with the settings; good ones are said with the rest."""
+        if settings_verdict(tenant).status == "True":
+            return tenant
+        fresh = settings_status(tenant, [], status.now(self._clock))
+        await self._events.tell(tenant, fresh["conditions"])
+        return await status.write(self._hub, resources.TENANTS, tenant, fresh)
 
     async def _say(self, tenant: Object, phase: str, ready: conditions.Status, reason: str, message: str) -> None:
-        before = tenant.get("status") or {}
-        fresh = conditions.set_condition(
-            view.objects(before, "conditions"),
-            "Ready",
-            ready,
-            reason,
-            message,
-            view.generation(tenant),
-            status.now(self._clock),
-        )
-        wanted = {**before, "phase": phase, "observedGeneration": view.generation(tenant), "conditions": fresh}
+        verdict = Verdict("Ready", ready, reason, message)
+        fresh = settings_status(tenant, [verdict], status.now(self._clock))
+        await self._events.tell(tenant, fresh["conditions"])
+        wanted = {**fresh, "phase": phase, "observedGeneration": view.generation(tenant)}
         await status.write(self._hub, resources.TENANTS, tenant, wanted)
 
     # Going ---------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from kubelb_manager.gather.resolver import Resolver
 from kubelb_manager.gather.stores import Informers, ready_pods
 from kubelb_manager.ir.model import Origin
 from kubelb_manager.ports.table import PortKey, from_status
+from kubelb_manager.settings import in_force
 from kubelb_manager.settings.merged import merged
 from kubelb_manager.translate.addresses import address_policy
 from kubelb_manager.translate.context import Context, hostnames_of, nodes_from, resolved_from
@@ -22,7 +23,8 @@ class Frame:
     """What all objects of one fleet share; the objects themselves come one by one (`Gatherer.live`).
 
     Attributes:
-        tenant: the Tenant; None if there is none for the namespace, then nothing is known of its rights.
+        tenant: the Tenant; None if there is none for the namespace, or if its settings or Config's were never
+            good: then nothing is known of its rights.
         context: what all translations of this tenant share; the same object while nothing in it changed.
         ready_pods: Envoys that Services send traffic to.
     """
@@ -51,8 +53,9 @@ class Gatherer:
         """
         tenant = self.informers.tenants.store.get(None, names.tenant_of_namespace(tenant_namespace))
         label = names.fleet_label(tenant_namespace, fleet)
+        unknown = in_force.never_good(tenant) or in_force.never_good(self._config())
         return Frame(
-            tenant=tenant,
+            tenant=None if unknown else tenant,
             context=self._context(tenant_namespace, fleet, tenant, hostnames),
             ready_pods=ready_pods(self.informers.slices.store, tenant_namespace, label),
         )
@@ -75,8 +78,11 @@ class Gatherer:
         """Return the fleet's table of ports, as the status of its LoadBalancers holds it."""
         return from_status(self.informers.load_balancers.store.list(tenant_namespace))
 
+    def _config(self) -> Object | None:
+        return self.informers.configs.store.get(self.namespace, names.CONFIG_NAME)
+
     def _context(self, tenant_namespace: str, fleet: str, tenant: Object | None, hostnames: Iterable[str]) -> Context:
-        config = self.informers.configs.store.get(self.namespace, names.CONFIG_NAME)
+        config = self._config()
         own = self.informers.addresses.store.list(tenant_namespace)
         others = [item for item in self.informers.addresses.store.list() if view.namespace(item) != tenant_namespace]
         wanted = {*hostnames, *(name for obj in own for name in hostnames_of(obj))}
@@ -84,8 +90,8 @@ class Gatherer:
         hub = _hub_ranges([*self.informers.nodes.store.list(), *self.informers.service_cidrs.store.list()])
         made_from: tuple[object, ...] = (
             fleet,
-            (view.uid(tenant or {}), view.generation(tenant or {})),
-            (view.uid(config or {}), view.generation(config or {})),
+            in_force.version(tenant),
+            in_force.version(config),
             tuple((view.uid(item), view.generation(item)) for item in own),
             tuple((view.uid(item), view.generation(item)) for item in others),
             tuple(hub),
@@ -95,7 +101,7 @@ class Gatherer:
         if before is not None and before[0] == made_from:
             return before[1]
         settings = merged(config, tenant)
-        denied = [*hub, *_addresses(others), *_extra_denied(config), *_extra_denied(tenant)]
+        denied = [*hub, *_addresses(others), *settings.denied_addresses]
         context = Context(
             tenant_namespace=tenant_namespace,
             fleet=fleet,
@@ -129,8 +135,3 @@ def _hub_ranges(objects: list[Object]) -> list[str]:
 
 def _addresses(objects: list[Object]) -> list[str]:
     return [view.text(entry, "ip") for obj in objects for entry in view.objects(obj, "spec", "addresses")]
-
-
-def _extra_denied(obj: Object | None) -> list[str]:
-    found = view.get(obj or {}, "spec", "deniedAddresses", default=[])
-    return [item for item in found if isinstance(item, str)] if isinstance(found, list) else []

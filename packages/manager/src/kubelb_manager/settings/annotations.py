@@ -100,7 +100,7 @@ class AnnotationPolicy:
         return dict(sorted(kept.items()))
 
     def _passes(self, key: str, value: str) -> bool:
-        if not _valid_key(key) or _matches(BUILT_IN_DENIED, key) or _matches(self.denied, key):
+        if not is_annotation_key(key) or _matches(BUILT_IN_DENIED, key) or _matches(self.denied, key):
             return False
         if _matches(_NEEDS_HOSTS, key) and not self.hosts_allowed:
             return False
@@ -121,7 +121,8 @@ def _matches(patterns: tuple[str, ...], key: str) -> bool:
     return any(annotation_matches(pattern, key) for pattern in patterns)
 
 
-def _valid_key(key: str) -> bool:
+def is_annotation_key(key: str) -> bool:
+    """Whether this may be the key of an annotation or label: a name, perhaps with a domain and `/` before it."""
     prefix, slash, name = key.rpartition("/")
     return _KEY.fullmatch(name) is not None and (not slash or untrusted.is_subdomain(prefix))
 

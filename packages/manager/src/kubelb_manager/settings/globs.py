@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from kubelb_manager import untrusted
+
 
 @lru_cache(maxsize=1024)
 def _annotation_regex(pattern: str) -> re.Pattern[str]:
@@ -39,10 +41,37 @@ def annotation_matches(pattern: str, key: str) -> bool:
     return _annotation_regex(pattern).fullmatch(key) is not None
 
 
+_GLOB_CHARACTERS = re.compile(r"[A-Za-z0-9_./*?\[\]^-]+")
+
+
+def annotation_glob_fault(pattern: str) -> str:
+    """Return what is wrong with a glob of annotation keys, in words for an admin; empty if nothing is."""
+    if not pattern:
+        return "is empty"
+    if _GLOB_CHARACTERS.fullmatch(pattern) is None:
+        return f"{untrusted.quoted(pattern)} holds characters that no key of an annotation has"
+    if pattern.count("/") > 1:
+        return f"{pattern!r} has more than one /, and no key of an annotation has"
+    if "[" in pattern and _annotation_regex(pattern).pattern == re.escape(pattern):
+        return f"{pattern!r} is a malformed glob: look at its brackets"
+    return ""
+
+
 @lru_cache(maxsize=1024)
 def _host_regex(pattern: str) -> re.Pattern[str]:
     pieces = re.split(r"(\*\*|\*)", pattern.lower())
     return re.compile("".join({"**": ".*", "*": "[^.]*"}.get(piece, re.escape(piece)) for piece in pieces))
+
+
+_HOST_LABEL = r"[A-Za-z0-9*](?:[A-Za-z0-9*-]*[A-Za-z0-9*])?"
+_HOST_GLOB = re.compile(rf"{_HOST_LABEL}(?:\.{_HOST_LABEL})*")
+
+
+def host_glob_fault(pattern: str) -> str:
+    """Return what is wrong with a glob of host names, in words for an admin; empty if nothing is."""
+    if _HOST_GLOB.fullmatch(pattern) is None:
+        return f"{untrusted.quoted(pattern)} is no glob of host names such as *.example.com"
+    return ""
 
 
 def host_allowed(patterns: tuple[str, ...], host: str) -> bool:

@@ -1,8 +1,8 @@
 """Config and Tenant as one value: the precedence, and nothing else.
 
 Classes, lists and numbers: the Tenant's if set, else Config's. `disable`: either. An absent Config
-means the defaults. Both objects are an admin's, yet read with the same care as a tenant's: a value
-of a wrong type counts as unset.
+means the defaults. Of a malformed object the last good version holds (`in_force`). Both objects are an
+admin's, yet read with the same care as a tenant's: a value of a wrong type counts as unset.
 """
 
 from __future__ import annotations
@@ -14,9 +14,25 @@ from typing import Any
 from kubelb_common.kube.port import Object
 from kubelb_manager import untrusted
 from kubelb_manager.settings.annotations import AnnotationPolicy, annotation_policy
+from kubelb_manager.settings.in_force import in_force
 
 DEFAULT_REPLICAS = 3
 DEFAULT_GRACE_SECONDS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ClientAddress:
+    """How an HTTP listener tells who its client is (ruling 9); by default whoever connects.
+
+    Attributes:
+        trusted_hops: so many proxies in front are believed to have written X-Forwarded-For.
+        trusted_cidrs: blocks in which proxies are believed, however many; excludes `trusted_hops`.
+        proxy_protocol: every connection begins with a PROXY protocol header.
+    """
+
+    trusted_hops: int = 0
+    trusted_cidrs: tuple[str, ...] = ()
+    proxy_protocol: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +53,7 @@ class Settings:
     hosts_allowed: tuple[str, ...] = ()
     endpoints_allowed: tuple[str, ...] = ()
     denied_addresses: tuple[str, ...] = ()
+    client_address: ClientAddress = field(default_factory=ClientAddress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,15 @@ def merged(config: Object | None, tenant: Object | None) -> Settings:
         hosts_allowed=hosts,
         endpoints_allowed=_first_list(own, general, "endpoints", "allowed"),
         denied_addresses=tuple(sorted({*_texts(own.get("deniedAddresses")), *_texts(general.get("deniedAddresses"))})),
+        client_address=_client_address(untrusted.at(general, "clientAddress")),
+    )
+
+
+def _client_address(raw: Any) -> ClientAddress:
+    """Config's alone: what stands in front of the fleets is the hub's, not a tenant's."""
+    hops = untrusted.integer(untrusted.at(raw, "trustedHops")) or 0
+    return ClientAddress(
+        max(0, hops), _texts(untrusted.at(raw, "trustedCIDRs")), untrusted.at(raw, "proxyProtocol") is True
     )
 
 
@@ -92,7 +118,8 @@ def envoy(config: Object | None, tenant: Object | None) -> EnvoySettings:
 
 
 def _spec(obj: Object | None) -> Mapping[str, Any]:
-    return untrusted.mapping(untrusted.at(obj, "spec"))
+    """Return the spec that holds; of an object that was never good its own, for tools that only look."""
+    return untrusted.mapping(untrusted.at(in_force(obj) or obj, "spec"))
 
 
 def _first_text(own: Any, general: Any, *path: str) -> str:
