@@ -30,6 +30,7 @@ LABEL_FLEET = f"{GROUP}/fleet"
 LABEL_APP_NAME = "app.kubernetes.io/name"
 LABEL_APP_INSTANCE = "app.kubernetes.io/instance"
 LABEL_APP_MANAGED_BY = "app.kubernetes.io/managed-by"
+CLI_MANAGED_BY = "kubelb-cli"
 
 # Annotations ----------------------------------------------------------------------------------
 
@@ -42,6 +43,10 @@ ANNOTATION_OWNED = f"{GROUP}/owned-annotations"
 #: Digest of the spec that we wanted, where the API server fills in defaults (workloads).
 ANNOTATION_WANTED_SPEC = f"{GROUP}/wanted-spec"
 ANNOTATION_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+#: On a LoadBalancer that `kubelb lb create` made.
+ANNOTATION_CLI = f"{GROUP}/cli-generated"
+#: Asks for a host name below the wildcard domain of the tenant.
+ANNOTATION_WILDCARD = f"{GROUP}/request-wildcard-domain"
 ANNOTATION_LEGACY_INGRESS_CLASS = "kubernetes.io/ingress.class"
 
 # Finalizers -----------------------------------------------------------------------------------
