@@ -7,17 +7,14 @@ from dataclasses import dataclass
 
 from kubelb_ccm.controllers.exports import Exports
 from kubelb_ccm.controllers.home import IDENTITY_NAMESPACE, Home
+from kubelb_ccm.controllers.kinds import served
 from kubelb_ccm.controllers.lifecycle import Kind, Lifecycle
 from kubelb_ccm.controllers.mirror import SLICES_SELECTOR, Mirror
 from kubelb_ccm.controllers.node import NodeController
 from kubelb_ccm.controllers.reporter import Reporter
-from kubelb_ccm.controllers.service import ServiceKind
-from kubelb_ccm.controllers.source import SourceKind
 from kubelb_ccm.controllers.twins import Twins
 from kubelb_ccm.controllers.upkeep import twins_controller
 from kubelb_ccm.options import Bind, Options
-from kubelb_ccm.sources.ingress import IngressAdapter
-from kubelb_common import names
 from kubelb_common.kube import kubeconfig, resources
 from kubelb_common.kube.aio import AioClient
 from kubelb_common.kube.errors import Forbidden, NotFound
@@ -164,26 +161,26 @@ class App:
         )
 
     def _kinds(self) -> Iterator[tuple[str, Kind, Informer, Exports]]:
-        options = self._options
-        service = ServiceKind(use_class=options.use_loadbalancer_class, cloud_provider=options.enable_cloud_provider)
-        exports = Exports(
-            self._hub_client, self._hub.load_balancers, self._home, origin_kind=None, own_annotations=True
-        )
-        yield "service", service, self._tenant.services, exports
-        if self._tenant.ingresses is not None:
-            adapter = IngressAdapter(use_class=options.use_ingress_class)
-            origin_kind = names.origin_kind(adapter.kind, adapter.group)
+        sources = {resources.SERVICES: self._tenant.services, resources.INGRESSES: self._tenant.ingresses}
+        exported = {resources.LOAD_BALANCERS: self._hub.load_balancers, resources.ROUTES: self._hub.routes}
+        for each in served(self._options):
+            informer = sources[each.kind.resource]
+            assert informer is not None, "a kind that is served is followed"
             exports = Exports(
-                self._hub_client, self._hub.routes, self._home, origin_kind=origin_kind, own_annotations=False
+                self._hub_client,
+                exported[each.exported],
+                self._home,
+                origin_kind=each.origin_kind,
+                own_annotations=each.own_annotations,
             )
-            yield "ingress", SourceKind(resources.INGRESSES, adapter), self._tenant.ingresses, exports
+            yield each.name, each.kind, informer, exports
 
     def _servers(self) -> None:
-        served: tuple[tuple[str, Bind | None], ...] = (
+        binds: tuple[tuple[str, Bind | None], ...] = (
             ("health", self._options.health),
             ("metrics", self._options.metrics),
         )
-        for name, bind in served:
+        for name, bind in binds:
             if bind is not None:
                 server = HealthServer(bind.host, bind.port, ready={"caches": self._unready})
                 self.supervisor.service(name, server.run, early=True)

@@ -12,6 +12,8 @@ import click
 from kubelb_ccm import app
 from kubelb_ccm.export.addresses import AddressType
 from kubelb_ccm.options import DEFAULT_KUBELB_KUBECONFIG, Bind, OptionError, Options
+from kubelb_ccm.status import facts, read, show
+from kubelb_common import console
 from kubelb_common.runtime.supervisor import run_to_exit
 from kubelb_common.telemetry import logs
 
@@ -27,12 +29,13 @@ def _switch(name: str, *, default: bool, text: str) -> Callable[[_Command], _Com
     )
 
 
-@click.command(
+@click.group(
+    invoke_without_command=True,
     context_settings={"auto_envvar_prefix": _PREFIX, "help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Each option may also be set by an environment variable: --cluster-name by KUBELB_CCM_CLUSTER_NAME, "
     "and so on. Exit codes: 0 after an orderly stop, 2 for wrong usage, 1 for anything else.",
 )
-@click.option("--cluster-name", required=True, help="Name of this cluster's Tenant in the management cluster.")
+@click.option("--cluster-name", default="", help="Name of this cluster's Tenant in the management cluster.  [required]")
 @click.option(
     "--kubeconfig",
     metavar="FILE",
@@ -88,7 +91,8 @@ def _switch(name: str, *, default: bool, text: str) -> Callable[[_Command], _Com
     help="auto: text on a terminal, else JSON lines.",
 )
 @click.version_option(version("kubelb-ccm"), prog_name="kubelb-ccm")
-def main(metrics_addr: str, health_probe_bind_address: str, log_format: str, **given: Any) -> None:
+@click.pass_context
+def main(ctx: click.Context, /, **given: Any) -> None:
     """Connect a tenant's Kubernetes cluster to KubeLB.
 
     Exports this cluster's Ingresses of class kubelb and its Services of type LoadBalancer to the management
@@ -97,14 +101,55 @@ def main(metrics_addr: str, health_probe_bind_address: str, log_format: str, **g
 
     Needs the ServiceAccount and rights of deploy/ccm.yaml. An API server that does not answer is waited for.
     """
-    try:
-        options = Options(
-            metrics=Bind.parse("--metrics-addr", metrics_addr),
-            health=Bind.parse("--health-probe-bind-address", health_probe_bind_address),
-            log_json=_LOG_FORMATS[log_format],
-            **given,
-        )
-    except OptionError as error:
-        raise click.UsageError(str(error)) from error
+    if ctx.invoked_subcommand is not None:
+        ctx.obj = given
+        return
+    options = _options(given)
     logs.configure(options.log_level, json=options.log_json)
     sys.exit(run_to_exit(app.run(options)))
+
+
+def _options(given: dict[str, Any]) -> Options:
+    """Return what the command line said.
+
+    Raises:
+        click.UsageError: a value cannot be used.
+    """
+    rest: dict[str, Any] = {key: value for key, value in given.items() if key not in {*_BINDS, "log_format"}}
+    try:
+        binds: dict[str, Any] = {to: Bind.parse(flag, given[name]) for name, (to, flag) in _BINDS.items()}
+        return Options(log_json=_LOG_FORMATS[given["log_format"]], **binds, **rest)
+    except OptionError as error:
+        raise click.UsageError(str(error)) from error
+
+
+_BINDS = {
+    "metrics_addr": ("metrics", "--metrics-addr"),
+    "health_probe_bind_address": ("health", "--health-probe-bind-address"),
+}
+
+
+@main.command()
+@click.option("--cluster-name", help="As for the agent.")
+@click.option("--kubeconfig", metavar="FILE", help="As for the agent.")
+@click.option("--kubelb-kubeconfig", metavar="FILE", help="As for the agent.")
+@click.option("--node-address-type", type=click.Choice(get_args(AddressType)), help="As for the agent.")
+@click.option("--timeout", type=console.Duration(), default="30s", show_default=True, help="How long it may take.")
+@console.output_option
+@click.pass_context
+def status(ctx: click.Context, /, timeout: float, output: console.Format, **given: str | None) -> None:
+    """Show what the agent sees, and what is wrong.
+
+    Whether both clusters can be reached, how the tenant stands, nodes, what is exported, what is refused and why. Reads
+    both clusters by the agent's own credentials and changes nothing. Exit code 1 if something is wrong.
+
+    \b
+    kubectl -n kubelb exec deploy/kubelb-ccm -- kubelb-ccm status
+    kubelb-ccm --cluster-name primary status --kubelb-kubeconfig kubelb.kubeconfig
+    kubelb-ccm status --cluster-name primary -o json | jq .problems
+    """
+    options = _options({**ctx.obj, **{name: value for name, value in given.items() if value is not None}})
+    logs.configure("error", json=False)
+    told = facts.summary(console.run(read.read(options), timeout))
+    click.echo(show.text(told) if output == "table" else console.document(told, output))
+    sys.exit(1 if told["problems"] else 0)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import pytest
 from click.testing import CliRunner
 
 from kubelb_ccm import app
 from kubelb_ccm.cli import main
 from kubelb_ccm.options import Bind, OptionError, Options
+from kubelb_common.api.crd_schema import crds
+from kubelb_common.kube import resources
+from kubelb_common.testing import apiserver, builders
+from kubelb_common.testing.fake_kube import FakeKube
 
 
 def invoke(*args, **env):
@@ -80,3 +87,47 @@ def test_binds_and_names():
     with pytest.raises(OptionError):
         Bind.parse("x", "localhost")
     assert Options("tenant-a").tenant_namespace == "tenant-a" == Options("a").tenant_namespace
+
+
+async def status(tmp_path, *args, **env):
+    """Run `kubelb-ccm status` on two fake clusters; the tenant's has a node without an external address."""
+    tenant, hub = FakeKube(), FakeKube(namespaces=["tenant-a"], crds=crds())
+    tenant.put(resources.NODES, builders.node("node-1", "10.0.0.1").build())
+    state = {"metadata": {"name": "default", "namespace": "tenant-a"}, "spec": {}, "status": {"phase": "Ready"}}
+    hub.put(resources.TENANT_STATES, state)
+    spec = {"addresses": [{"ip": "10.0.0.1"}]}
+    hub.put(resources.ADDRESSES, {"metadata": {"name": "default", "namespace": "tenant-a"}, "spec": spec})
+    async with apiserver.serve(tenant) as one, apiserver.serve(hub) as other:
+        files = {
+            "KUBELB_CCM_KUBECONFIG": str(one.kubeconfig(tmp_path, name="tenant")),
+            "KUBELB_CCM_KUBELB_KUBECONFIG": str(other.kubeconfig(tmp_path, name="hub")),
+        }
+        return await asyncio.to_thread(invoke, *args, **files, **env)
+
+
+async def test_status_in_the_pod_knows_what_the_agent_knows(tmp_path):
+    env = {"KUBELB_CCM_CLUSTER_NAME": "a", "KUBELB_CCM_NODE_ADDRESS_TYPE": "InternalIP"}
+    result = await status(tmp_path, "status", **env)
+    assert result.exit_code == 0, result.output
+    assert "Phase:" in result.stdout
+    assert result.stdout.count("Kubernetes v1") == 2
+
+
+async def test_status_is_1_if_something_is_wrong(tmp_path):
+    result = await status(tmp_path, "--cluster-name", "b", "status", "--cluster-name", "a", "-o", "json")
+    assert result.exit_code == 1
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert "--node-address-type" in problem
+
+
+async def test_status_needs_to_know_whose(tmp_path):
+    result = await status(tmp_path, "status")
+    assert result.exit_code == 2
+    assert "--cluster-name" in result.stderr
+
+
+async def test_status_of_a_cluster_that_no_file_leads_to(tmp_path):
+    result = await status(tmp_path, "status", "--cluster-name", "a", "--kubelb-kubeconfig", str(tmp_path / "none"))
+    assert result.exit_code == 1
+    assert "not reachable" in result.stdout
+    assert str(tmp_path / "none") in result.stdout

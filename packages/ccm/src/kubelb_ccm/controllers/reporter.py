@@ -7,11 +7,9 @@ so even then there is one Event and not two. An Event that cannot be written is 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
-from kubelb_ccm.export.problems import Problem, shortened, status_annotation
+from kubelb_ccm.export.problems import Problem, shortened, status_annotation, told_problems
 from kubelb_common import names
 from kubelb_common.kube.errors import AlreadyExists, KubeError
 from kubelb_common.kube.port import KubeClient, Object, Resource
@@ -47,7 +45,7 @@ class Reporter:
         text = status_annotation(subject, exported, problems)
         if text == told:
             return None
-        known = _conditions(told)
+        known = told_problems(told)
         for problem in shortened(problems):
             if problem not in known:
                 await self._event(obj, problem)
@@ -70,17 +68,3 @@ class Reporter:
             return
         except KubeError as error:
             _log.warning("event not written", object=f"{namespace}/{view.name(obj)}", error=str(error))
-
-
-def _conditions(annotation: str | None) -> frozenset[Problem]:
-    """Return what an annotation tells; a person may have written anything there."""
-    try:
-        found: Any = json.loads(annotation or "{}")
-    except ValueError:
-        return frozenset()
-    if not isinstance(found, dict):
-        return frozenset()
-    conditions = view.objects(found, "conditions")
-    return frozenset(
-        Problem(view.text(item, "type"), view.text(item, "reason"), view.text(item, "message")) for item in conditions
-    )

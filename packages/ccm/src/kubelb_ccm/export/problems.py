@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kubelb_common.objects import view
 from kubelb_common.objects.view import Object
@@ -71,3 +71,17 @@ def status_annotation(subject: str, name: str, problems: Iterable[Problem]) -> s
         return None
     conditions = [problem._asdict() for problem in told]
     return json.dumps({subject: name, "conditions": conditions}, separators=(",", ":"), ensure_ascii=False)
+
+
+def told_problems(annotation: str | None) -> frozenset[Problem]:
+    """Return what an annotation tells; a person may have written anything there."""
+    try:
+        found: Any = json.loads(annotation or "{}")
+    except ValueError:
+        return frozenset()
+    if not isinstance(found, dict):
+        return frozenset()
+    conditions = view.objects(found, "conditions")
+    return frozenset(
+        Problem(view.text(item, "type"), view.text(item, "reason"), view.text(item, "message")) for item in conditions
+    )

@@ -1,0 +1,1 @@
+"""`kubelb-ccm status`: what the agent sees of both clusters, read once, by its own credentials."""
