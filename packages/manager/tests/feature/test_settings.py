@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from feature_world import NAMESPACE, World, running, typed, until
 
 from kubelb_common import names
 from kubelb_common.kube import resources
 from kubelb_common.kube.port import Object, Resource
 from kubelb_common.objects import conditions, view
+from kubelb_manager.xds.resources import LISTENER
 
 
 async def configure(world: World, **spec: Any) -> None:
@@ -148,3 +150,77 @@ async def test_what_others_add_to_our_objects_stays(world: World) -> None:
     await configure(world, propagatedAnnotations={"mode": None, "other": ""}, defaultAnnotations={"service": None})
     await until(lambda: notes() == {"other": "x", "theirs": "1"}, "ours are replaced, theirs stay")
     assert view.labels(world.get(resources.SERVICES, "envoy-lb1") or {}).get("theirs") == "1"
+
+
+async def test_client_addresses_follow_config(world: World) -> None:
+    await world.onboard()
+    await world.route("r1", "a.example.com", {"echo": 30001})
+    await world.certificate()
+    async with world.envoy() as envoy:
+        await until(lambda: "http" in envoy.has[LISTENER], "the listener")
+        assert b"proxy_protocol" not in envoy.has[LISTENER]["http"]
+        await configure(world, clientAddress={"proxyProtocol": True})
+        await until(lambda: b"proxy_protocol" in envoy.has[LISTENER]["http"], "PROXY protocol")
+        await configure(world, clientAddress={"proxyProtocol": False})
+        await until(lambda: b"proxy_protocol" not in envoy.has[LISTENER]["http"], "no PROXY protocol")
+
+
+async def disable(world: World, where: str, what: str, *, on: bool) -> None:
+    if where == "Config":
+        await configure(world, **{what: {"disable": on}})
+    else:
+        await world.kube.patch(resources.TENANTS, "a", {"spec": {what: {"disable": on}}})
+
+
+def shown(world: World, resource: Resource, name: str) -> Any:
+    status = (world.get(resource, name) or {}).get("status", {})
+    source = status if resource is resources.LOAD_BALANCERS else view.get(status, "resources", "route", "status")
+    return view.get(source or {}, "loadBalancer", "ingress", default=[])
+
+
+@pytest.mark.parametrize("where", ["Config", "Tenant"])
+async def test_disable_and_clear(world: World, where: str) -> None:
+    await world.onboard()
+    await world.route("r1", "a.example.com", {"echo": 30001})
+    await world.load_balancer("lb1", 5432, 30100)
+    await world.certificate()
+    given = {"envoy-ingress": "198.51.100.1", "envoy-lb1": "198.51.100.2"}
+    async with world.envoy() as envoy:
+        for service, address in given.items():
+            await world.ready_pods("envoy-0", service=service)
+            await world.address(service, address)
+        kinds = ((resources.ROUTES, "r1"), (resources.LOAD_BALANCERS, "lb1"))
+        await until(lambda: all(shown(world, *kind) for kind in kinds), "addresses")
+        services = {name: view.uid(world.get(resources.SERVICES, name) or {}) for name in given}
+        for what in ("ingress", "loadBalancer"):
+            await disable(world, where, what, on=True)
+        await until(lambda: not envoy.has[LISTENER], "no listener is left")
+        for kind in kinds:
+            await until(lambda kind=kind: not shown(world, *kind), "no address is shown")
+            assert world.condition(*kind, "Accepted")["reason"] == "Disabled"
+        await until(lambda: not world.kube.objects(resources.INGRESSES), "the copy goes")
+        await world.load_balancer("lb2", 5432, 30101)
+        await until(lambda: world.condition(resources.LOAD_BALANCERS, "lb2", "Accepted").get("reason"), "lb2 is judged")
+        await world.quiet()
+        assert world.get(resources.SERVICES, "envoy-lb2") is None, "no Service for what comes meanwhile"
+        for what in ("ingress", "loadBalancer"):
+            await disable(world, where, what, on=False)
+        await until(lambda: envoy.backend("a.example.com") and len(envoy.has[LISTENER]) == 3, "served again")
+        await until(lambda: all(shown(world, *kind) for kind in kinds), "addresses again")
+        for kind, service in zip(kinds, given, strict=True):
+            assert shown(world, *kind) == [{"ip": given[service]}]
+            assert view.uid(world.get(resources.SERVICES, service) or {}) == services[service], "the same Service"
+        await until(lambda: world.kube.objects(resources.INGRESSES), "the copy is back")
+        assert world.get(resources.SERVICES, "envoy-lb2") is not None
+
+
+async def test_disabled_before_anything_is_there(world: World) -> None:
+    await configure(world, ingress={"disable": True}, loadBalancer={"disable": True})
+    await world.onboard()
+    await world.route("r1", "a.example.com", {"echo": 30001})
+    await world.load_balancer("lb1", 5432, 30100)
+    for kind in ((resources.ROUTES, "r1"), (resources.LOAD_BALANCERS, "lb1")):
+        await until(lambda kind=kind: world.condition(*kind, "Accepted").get("reason") == "Disabled", "Disabled")
+    await world.quiet()
+    assert [view.name(item) for item in world.kube.objects(resources.SERVICES, NAMESPACE)] == []
+    assert len(events(world, "Disabled", NAMESPACE)) == 2

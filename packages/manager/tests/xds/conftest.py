@@ -14,6 +14,7 @@ import pytest
 from kubelb_manager.bootstrap.render import BootstrapOptions, render
 from kubelb_manager.ir.model import (
     Action,
+    ClientAddress,
     Cluster,
     Endpoint,
     Fleet,
@@ -58,7 +59,9 @@ def _cluster(raw: dict[str, Any]) -> Cluster:
 
 def _http(raw: dict[str, Any]) -> HttpListener:
     tables = tuple(_table(each) for each in raw["tables"])
-    return HttpListener(raw["name"], raw["port"], tables, _action(raw["unknown_host"]))
+    client = dict(raw.get("client", {}))
+    client["trusted_cidrs"] = tuple((address, length) for address, length in client.get("trusted_cidrs", ()))
+    return HttpListener(raw["name"], raw["port"], tables, _action(raw["unknown_host"]), ClientAddress(**client))
 
 
 def _table(raw: dict[str, Any]) -> RouteTable:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from kubelb_common.kube.port import Object
 from kubelb_manager.ir.model import Origin
-from kubelb_manager.translate.result import Verdict
+from kubelb_manager.translate.result import ACCEPTED, Reason, Verdict
 
 PROGRAMMED = "Programmed"
 
@@ -40,9 +40,14 @@ class Outcome:
         return any(verdict.type == PROGRAMMED and verdict.status == "True" for verdict in self.verdicts)
 
     @property
+    def disabled(self) -> bool:
+        """Whether an admin has switched the object off; what it holds of addresses stays meanwhile."""
+        return any(verdict.type == ACCEPTED and verdict.reason == Reason.DISABLED for verdict in self.verdicts)
+
+    @property
     def accepted(self) -> bool:
         """Whether the object is accepted."""
-        return any(verdict.type == "Accepted" and verdict.status == "True" for verdict in self.verdicts)
+        return any(verdict.type == ACCEPTED and verdict.status == "True" for verdict in self.verdicts)
 
 
 @dataclass(slots=True)

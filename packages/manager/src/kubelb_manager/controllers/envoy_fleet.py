@@ -91,7 +91,9 @@ class EnvoyFleetController:
         live = self._hub.live(resources.SERVICES, namespace, names.INGRESS_SERVICE)
         config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
         settings = merged(config, tenant)
-        if wanted and not settings.ingress_disabled:
+        if wanted and settings.ingress_disabled:
+            return  # what is there keeps its address, with no listener behind it
+        if wanted:
             goal = desired_service.ingress(tenant, namespace, fleet=names.SHARED_FLEET, settings=settings)
             await apply.ensure(self._hub, resources.SERVICES, goal, live)
         else:

@@ -73,7 +73,8 @@ class LoadBalancerController:
         if outcome is not None and _is_overtaken(outcome, lb, ports):
             outcome = None
         if outcome is not None and outcome.generation == view.generation(lb):
-            if outcome.copy is None and not outcome.accepted:
+            # The Service of one that is disabled keeps its address; Envoy has no listener behind it.
+            if outcome.copy is None and not outcome.accepted and not outcome.disabled:
                 await apply.remove(self._hub, resources.SERVICES, service)
                 service = None
             elif outcome.copy is not None and _carries(outcome.copy, ports):

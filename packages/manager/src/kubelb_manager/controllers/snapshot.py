@@ -247,7 +247,9 @@ class SnapshotController:
         return view_
 
     def _publish(self, state: _State, frame: Frame, step: Step) -> int:
-        fleet, state.shadowed = merge(_fleet_key(frame), step.parts, memo=state.memo)
+        fleet, state.shadowed = merge(
+            _fleet_key(frame), step.parts, client=frame.context.client_address, memo=state.memo
+        )
         fleet = replace(fleet, clusters=step.clusters)
         if step.opening:
             fleet = Fleet(fleet.key, clusters=step.clusters)

@@ -165,6 +165,21 @@ class RouteTable:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientAddress:
+    """How an HTTP listener tells who its client is (ruling 9); by default whoever connects.
+
+    Attributes:
+        trusted_hops: so many proxies in front are believed to have written X-Forwarded-For.
+        trusted_cidrs: blocks in which proxies are believed, however many; sorted. Excludes `trusted_hops`.
+        proxy_protocol: every connection begins with a PROXY protocol header.
+    """
+
+    trusted_hops: int = 0
+    trusted_cidrs: tuple[tuple[str, int], ...] = ()
+    proxy_protocol: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class HttpListener:
     """A port of Envoy that chooses by host and path. `unknown_host` answers hosts without a table."""
 
@@ -172,6 +187,7 @@ class HttpListener:
     port: int
     tables: tuple[RouteTable, ...]
     unknown_host: Action
+    client: ClientAddress = ClientAddress()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ the object's resourceVersion and the context stay the same. How one is made:
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 from kubelb_common.kube.port import Object
 from kubelb_common.names import SHARED_FLEET
 from kubelb_manager import untrusted
+from kubelb_manager.ir.model import ClientAddress
 from kubelb_manager.settings.merged import Settings
 from kubelb_manager.translate.addresses import AddressPolicy, ip_literal
 
@@ -56,6 +58,14 @@ class Context:
     settings: Settings = field(default_factory=Settings)
     addresses: AddressPolicy = field(default_factory=AddressPolicy)
     resolved: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def client_address(self) -> ClientAddress:
+        """How this hub tells who a client is."""
+        said = self.settings.client_address
+        blocks = [ipaddress.ip_network(text.strip(), strict=False) for text in said.trusted_cidrs]
+        cidrs = sorted({(str(block.network_address), block.prefixlen) for block in blocks})
+        return ClientAddress(said.trusted_hops, tuple(cidrs), said.proxy_protocol)
 
     def addresses_named(self, name: str) -> Given | None:
         """Return the Addresses object of this name, or None."""

@@ -25,6 +25,7 @@ from typing import NamedTuple
 from kubelb_manager.ir.model import (
     ANY_HOST,
     Action,
+    ClientAddress,
     Cluster,
     Fleet,
     Host,
@@ -104,11 +105,11 @@ class MergeMemo:
         listeners.update({_listener_key(part, item): item for part in come for item in part.listeners})
         self._listeners.update(listeners)
 
-    def merged(self, key: str, http_port: int) -> Merged:
+    def merged(self, key: str, http_port: int, client: ClientAddress) -> Merged:
         """Return the fleet of the parts taken last."""
         http: tuple[HttpListener, ...] = ()
         if self._http_parts:
-            http = (HttpListener(HTTP_LISTENER, http_port, self._tables.values(), self._unknown_host),)
+            http = (HttpListener(HTTP_LISTENER, http_port, self._tables.values(), self._unknown_host, client),)
         return Merged(Fleet(key, http, self._listeners.values(), self._clusters.values()), self._shadowed)
 
     def _add(self, part: Part) -> None:
@@ -173,18 +174,26 @@ class MergeMemo:
         return _table(host, claims.values(), self._unknown_host if host == ANY_HOST else NOT_FOUND)
 
 
-def merge(key: str, parts: Iterable[Part], *, http_port: int = 8080, memo: MergeMemo | None = None) -> Merged:
+def merge(
+    key: str,
+    parts: Iterable[Part],
+    *,
+    http_port: int = 8080,
+    client: ClientAddress = ClientAddress(),  # noqa: B008 - a frozen value
+    memo: MergeMemo | None = None,
+) -> Merged:
     """Return the fleet `key` (`<tenant namespace>/<fleet>`) of these parts, in any order, each origin once.
 
     Args:
         key: the fleet's key.
         parts: the adopted parts.
         http_port: Envoy's port of the HTTP listener, which exists only if a part serves HTTP.
+        client: how the HTTP listener tells who its client is.
         memo: from the previous merge of the same fleet; it is brought up to date.
     """
     memo = MergeMemo() if memo is None else memo
     memo.update(parts)
-    return memo.merged(key, http_port)
+    return memo.merged(key, http_port, client)
 
 
 def _seniority(part: Part) -> tuple[tuple[float, str], Origin]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubelb_manager.ir.model import ClientAddress
 from kubelb_manager.xds import protos as pb
 
 #: A request may be silent this long, in seconds; a connection too.
@@ -58,7 +59,7 @@ def over_ads() -> Any:
     )
 
 
-def http_connection_manager(listener: str, fleet: str) -> Any:
+def http_connection_manager(listener: str, fleet: str, client: ClientAddress) -> Any:
     """Return the HTTP connection manager of `listener`, whose routes are the RouteConfiguration of the same name."""
     hcm = pb.HttpConnectionManager
     manager = hcm(
@@ -82,9 +83,12 @@ def http_connection_manager(listener: str, fleet: str) -> Any:
         stream_idle_timeout=pb.duration(IDLE),
         server_header_transformation=hcm.PASS_THROUGH,
         upgrade_configs=[hcm.UpgradeConfig(upgrade_type="websocket")],
-        # The client is who connects; what it says about itself is not believed (ruling 9).
-        use_remote_address=pb.BoolValue(value=True),
-        xff_num_trusted_hops=0,
+        # The client is who connects; what it says about itself is not believed, unless the hub's admin knows a
+        # proxy in front (ruling 9).
+        use_remote_address=pb.BoolValue(value=not client.trusted_cidrs),
+        xff_num_trusted_hops=client.trusted_hops,
+        original_ip_detection_extensions=_trusted(client),
+        early_header_mutation_extensions=_no_orders(client),
         internal_address_config=hcm.InternalAddressConfig(unix_sockets=False),
         forward_client_cert_details=hcm.SANITIZE_SET,
         generate_request_id=pb.BoolValue(value=True),
@@ -98,6 +102,40 @@ def http_connection_manager(listener: str, fleet: str) -> Any:
         access_log=[access_log(_HTTP_LOG, fleet, listener)],
     )
     return pb.Filter(name="envoy.filters.network.http_connection_manager", typed_config=pb.any_of(manager))
+
+
+#: What a client may tell Envoy's router to do. An edge Envoy strips these; one that has trusted blocks
+#: does not count as one.
+_ORDERS = "x-envoy-"
+
+
+def _trusted(client: ClientAddress) -> list[Any]:
+    """Return the extension that reads X-Forwarded-For from the right as long as trusted proxies wrote it."""
+    if not client.trusted_cidrs:
+        return []
+    cidrs = [
+        pb.CidrRange(address_prefix=address, prefix_len=pb.UInt32Value(value=length))
+        for address, length in client.trusted_cidrs
+    ]
+    config = pb.XffConfig(xff_trusted_cidrs=pb.XffTrustedCidrs(cidrs=cidrs), skip_xff_append=pb.BoolValue(value=False))
+    return [_extension("envoy.http.original_ip_detection.xff", config)]
+
+
+def _no_orders(client: ClientAddress) -> list[Any]:
+    if not client.trusted_cidrs:
+        return []
+    removal = pb.HeaderMutation.RemoveOnMatch(key_matcher=pb.StringMatcher(prefix=_ORDERS))
+    config = pb.EarlyHeaderMutation(mutations=[pb.HeaderMutation(remove_on_match=removal)])
+    return [_extension("envoy.http.early_header_mutation.header_mutation", config)]
+
+
+def _extension(name: str, config: Any) -> Any:
+    return pb.TypedExtensionConfig(name=name, typed_config=pb.any_of(config))
+
+
+def proxy_protocol() -> Any:
+    """Return the listener filter that takes the client's address from a PROXY protocol header, which must be there."""
+    return pb.ListenerFilter(name="envoy.filters.listener.proxy_protocol", typed_config=pb.any_of(pb.ProxyProtocol()))
 
 
 def tcp_proxy(listener: str, cluster: str, fleet: str) -> Any:

@@ -92,8 +92,8 @@ class Generator:
                 return resource(listener.name, listeners.http_listener(listener, fleet, ipv6=self._ipv6))
             return resource(listener.name, listeners.tcp_listener(listener, fleet, ipv6=self._ipv6))
 
-        cluster = listener.cluster if isinstance(listener, TcpListener) else None
-        return memory.listeners.get(listener.name, (listener.port, cluster), make)
+        content = listener.cluster if isinstance(listener, TcpListener) else listener.client
+        return memory.listeners.get(listener.name, (listener.port, content), make)
 
 
 def _by_name(last: Mapping[str, Resource], made: list[Resource]) -> Mapping[str, Resource]:

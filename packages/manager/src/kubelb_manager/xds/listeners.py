@@ -6,6 +6,7 @@ own bytes depend only on its name, port and (layer 4) cluster.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from kubelb_manager.ir.model import HttpListener, TcpListener
@@ -15,7 +16,9 @@ from kubelb_manager.xds import protos as pb
 
 def http_listener(listener: HttpListener, fleet: str, *, ipv6: bool) -> bytes:
     """Return the serialised listener whose requests are routed by the RouteConfiguration of the same name."""
-    return _listener(listener.name, listener.port, filters.http_connection_manager(listener.name, fleet), ipv6=ipv6)
+    manager = filters.http_connection_manager(listener.name, fleet, listener.client)
+    before = [filters.proxy_protocol()] if listener.client.proxy_protocol else []
+    return _listener(listener.name, listener.port, manager, ipv6=ipv6, before=before)
 
 
 def tcp_listener(listener: TcpListener, fleet: str, *, ipv6: bool) -> bytes:
@@ -24,7 +27,7 @@ def tcp_listener(listener: TcpListener, fleet: str, *, ipv6: bool) -> bytes:
     return _listener(listener.name, listener.port, proxy, ipv6=ipv6)
 
 
-def _listener(name: str, port: int, network_filter: Any, *, ipv6: bool) -> bytes:
+def _listener(name: str, port: int, network_filter: Any, *, ipv6: bool, before: Iterable[Any] = ()) -> bytes:
     message = pb.Listener(
         name=name,
         address=pb.Address(
@@ -34,6 +37,7 @@ def _listener(name: str, port: int, network_filter: Any, *, ipv6: bool) -> bytes
                 ipv4_compat=ipv6,
             )
         ),
+        listener_filters=before,
         filter_chains=[pb.FilterChain(filters=[network_filter])],
     )
     data: bytes = message.SerializeToString(deterministic=True)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from envoy.config.accesslog.v3.accesslog_pb2 import AccessLog
 from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.core.v3.address_pb2 import Address, SocketAddress
+from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation
+from envoy.config.core.v3.address_pb2 import Address, CidrRange, SocketAddress
 from envoy.config.core.v3.config_source_pb2 import AggregatedConfigSource, ApiVersion, ConfigSource
+from envoy.config.core.v3.extension_pb2 import TypedExtensionConfig
 from envoy.config.core.v3.health_check_pb2 import HealthCheck
 from envoy.config.core.v3.protocol_pb2 import (
     Http1ProtocolOptions,
@@ -20,7 +22,7 @@ from envoy.config.core.v3.protocol_pb2 import (
 from envoy.config.core.v3.substitution_format_string_pb2 import SubstitutionFormatString
 from envoy.config.endpoint.v3.endpoint_components_pb2 import Endpoint, LbEndpoint, LocalityLbEndpoints
 from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
-from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
+from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain, ListenerFilter
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.config.route.v3.route_components_pb2 import (
     DirectResponseAction,
@@ -34,12 +36,17 @@ from envoy.config.route.v3.route_components_pb2 import (
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
+from envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2 import ProxyProtocol
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
     HttpFilter,
     Rds,
 )
 from envoy.extensions.filters.network.tcp_proxy.v3.tcp_proxy_pb2 import TcpProxy
+from envoy.extensions.http.early_header_mutation.header_mutation.v3.header_mutation_pb2 import (
+    HeaderMutation as EarlyHeaderMutation,
+)
+from envoy.extensions.http.original_ip_detection.xff.v3.xff_pb2 import XffConfig, XffTrustedCidrs
 from envoy.extensions.retry.host.previous_hosts.v3.previous_hosts_pb2 import PreviousHostsPredicate
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import (
     HttpProtocolOptions as UpstreamHttpOptions,
@@ -62,6 +69,7 @@ __all__ = [
     "AnyMessage",
     "ApiVersion",
     "BoolValue",
+    "CidrRange",
     "CircuitBreakers",
     "Cluster",
     "ClusterLoadAssignment",
@@ -72,11 +80,13 @@ __all__ = [
     "DirectResponseAction",
     "DoubleValue",
     "Duration",
+    "EarlyHeaderMutation",
     "Endpoint",
     "Filter",
     "FilterChain",
     "HashPolicy",
     "HeaderMatcher",
+    "HeaderMutation",
     "HealthCheck",
     "Http1ProtocolOptions",
     "Http2ProtocolOptions",
@@ -85,9 +95,11 @@ __all__ = [
     "HttpProtocolOptions",
     "LbEndpoint",
     "Listener",
+    "ListenerFilter",
     "LocalityLbEndpoints",
     "MessageToDict",
     "PreviousHostsPredicate",
+    "ProxyProtocol",
     "Rds",
     "RegexMatcher",
     "RetryPolicy",
@@ -102,9 +114,12 @@ __all__ = [
     "Struct",
     "SubstitutionFormatString",
     "TcpProxy",
+    "TypedExtensionConfig",
     "UInt32Value",
     "UpstreamHttpOptions",
     "VirtualHost",
+    "XffConfig",
+    "XffTrustedCidrs",
     "any_of",
     "duration",
 ]
