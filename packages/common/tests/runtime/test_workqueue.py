@@ -103,6 +103,36 @@ async def test_an_idle_worker_has_the_key_in_the_next_turn_of_the_loop() -> None
     assert worker.done()
 
 
+async def test_groups_take_turns() -> None:
+    """A group with thousands of keys delays another group's key by one handling."""
+    queue: WorkQueue[str] = WorkQueue(group_of=lambda key: key[0])
+    for number in range(1000):
+        queue.add(f"a{number}")
+    assert await queue.get() == "a0"
+    queue.add("b0")
+    queue.add("b1")
+    queue.add("c0")
+    assert [await queue.get() for _ in range(7)] == ["a1", "b0", "c0", "a2", "b1", "a3", "a4"]
+    assert len(queue) == 995
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50)), max_size=60))
+def test_turns_are_fair_and_lose_nothing(adds: list[tuple[str, int]]) -> None:
+    """Between two keys of a group that waits, each other group gets one at most; within a group order is kept."""
+
+    async def scenario() -> list[tuple[str, int]]:
+        queue: WorkQueue[tuple[str, int]] = WorkQueue(group_of=lambda key: key[0])
+        for key in adds:
+            queue.add(key)
+        return [await queue.get() for _ in range(len(queue))]
+
+    taken = asyncio.run(scenario())
+    for group in "abc":
+        assert [key for key in taken if key[0] == group] == list(dict.fromkeys(key for key in adds if key[0] == group))
+        places = [place for place, key in enumerate(taken) if key[0] == group]
+        assert all(later - earlier <= 3 for earlier, later in zip(places, places[1:], strict=False))
+
+
 async def test_close_drops_timers() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add_after("a", 1)

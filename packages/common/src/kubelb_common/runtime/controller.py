@@ -4,7 +4,8 @@ What can happen, and in which order
 -----------------------------------
 A change in a watched informer is mapped to keys, of the object before *and* after, so that an object which leaves
 somebody's scope is seen by the one it leaves. Keys go through a `WorkQueue`: one key never has two reconciles at
-once, changes during a reconcile lead to one more. A reconcile gets a key and nothing else; it reads the stores,
+once, changes during a reconcile lead to one more; namespaces take turns, so one with many changes delays no other by
+more than a reconcile. A reconcile gets a key and nothing else; it reads the stores,
 which are at least as new as the change that caused it. It may run at any time and twice in a row.
 
 A reconcile ends in one of these ways:
@@ -106,6 +107,10 @@ def label_key(namespace_label: str, name_label: str) -> ToKeys:
     return keys
 
 
+def _namespace(key: ObjectKey) -> str:
+    return key.namespace
+
+
 def always(_change: Change) -> bool:
     """Let every change through."""
     return True
@@ -143,6 +148,7 @@ class Controller:
         self._grace = grace
         self._queue: WorkQueue[ObjectKey] = WorkQueue(
             backoff,
+            group_of=_namespace,
             on_depth=metrics.QUEUE_DEPTH.labels(name).set,
             on_wait=metrics.QUEUE_SECONDS.labels(name).observe,
         )

@@ -5,8 +5,9 @@ What can happen to a key, and in which order
 A key is *waiting* (due, no worker has it), *handled* (a worker has it), *delayed* (a timer will make it waiting),
 or none of these. `add` makes it waiting; if it is waiting already, nothing happens, because one handling sees the
 newest state and so serves every event before it. If it is handled now, the add is remembered and the key becomes
-waiting when the worker calls `done`: the handling may have read the state before the event. `get` hands out the
-key that waited longest. A delayed key may be waiting or handled as well; of several delays the earliest due time
+waiting when the worker calls `done`: the handling may have read the state before the event. Keys belong to groups,
+which take turns: `get` hands out the key that waited longest of the group whose turn it is, so a group of ten thousand
+waiting keys delays another group's key by one handling, not by ten thousand. A delayed key may be waiting or handled as well; of several delays the earliest due time
 wins, and a key that is handed out for another reason keeps its timer.
 
 What may never happen
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
@@ -36,11 +38,62 @@ RECONCILE_BACKOFF = Backoff(base=0.005, cap=30.0)
 def _nothing(_waited: float) -> None: ...
 
 
+def _one_group(_key: Hashable) -> Hashable:
+    return None
+
+
+class _Turns(Generic[K]):
+    """Keys in groups; groups take turns, and within a group the first key comes first."""
+
+    __slots__ = ("_count", "_group_of", "_groups")
+
+    def __init__(self, group_of: Callable[[K], Hashable]) -> None:
+        self._group_of = group_of
+        self._groups: OrderedDict[Hashable, deque[K]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, key: K) -> None:
+        self._groups.setdefault(self._group_of(key), deque()).append(key)
+        self._count += 1
+
+    def take(self) -> K:
+        group, keys = self._groups.popitem(last=False)
+        key = keys.popleft()
+        if keys:
+            self._groups[group] = keys
+        self._count -= 1
+        return key
+
+
+class _Waiting(asyncio.Queue[K]):
+    """A queue of asyncio over `_Turns`, by the hooks that its own LIFO and priority queues use."""
+
+    def __init__(self, group_of: Callable[[K], Hashable]) -> None:
+        self._turns = _Turns(group_of)
+        super().__init__()
+
+    def _put(self, item: K) -> None:
+        self._turns.put(item)
+
+    def _get(self) -> K:
+        return self._turns.take()
+
+    def qsize(self) -> int:
+        return len(self._turns)
+
+    def empty(self) -> bool:
+        return not self._turns
+
+
 class WorkQueue(Generic[K]):
     """Keys to handle, each by one worker at a time.
 
     Args:
         backoff: delays for `retry`, by the failures in a row of that key.
+        group_of: the group of a key; all keys are one group if it is not given.
         on_depth: told how many keys wait whenever that changes.
         on_wait: told how many seconds a key waited when it is handed out.
     """
@@ -49,13 +102,14 @@ class WorkQueue(Generic[K]):
         self,
         backoff: Backoff = RECONCILE_BACKOFF,
         *,
+        group_of: Callable[[K], Hashable] = _one_group,
         on_depth: Callable[[int], object] = _nothing,
         on_wait: Callable[[float], object] = _nothing,
     ) -> None:
         self._backoff = backoff
         self._on_depth = on_depth
         self._on_wait = on_wait
-        self._waiting: asyncio.Queue[K] = asyncio.Queue()
+        self._waiting = _Waiting(group_of)
         self._since: dict[K, float] = {}  # keys that wait, and since when
         self._handled: dict[K, bool] = {}  # keys with a worker, and whether they were added again meanwhile
         self._due: dict[K, float] = {}
