@@ -27,6 +27,8 @@ LABEL_LB_NAME = f"{GROUP}/lb-name"
 LABEL_LB_NAMESPACE = f"{GROUP}/lb-namespace"
 #: Fleet of Envoys that a pod or Service belongs to; in selectors from the start (ruling 29).
 LABEL_FLEET = f"{GROUP}/fleet"
+#: On a ConfigMap of the manager's own records; the value says which record.
+LABEL_RECORD = f"{GROUP}/record"
 LABEL_APP_NAME = "app.kubernetes.io/name"
 LABEL_APP_INSTANCE = "app.kubernetes.io/instance"
 LABEL_APP_MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -71,6 +73,7 @@ CCM_KUBECONFIG_SECRET = "kubelb-ccm-kubeconfig"  # noqa: S105 - the name of an o
 CCM_KUBECONFIG_KEY = "kubelb"
 #: Where the tenant's admin puts the kubeconfig in the tenant cluster.
 CCM_CLUSTER_SECRET = "kubelb-cluster"  # noqa: S105 - the name of an object
+HOST_CLAIMS = "host-claims"
 XDS_SERVICE = "envoycp"
 XDS_PORT = 8001
 INGRESS_SERVICE = "envoy-ingress"

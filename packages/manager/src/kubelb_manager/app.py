@@ -18,6 +18,7 @@ from kubelb_manager.controllers.board import Board
 from kubelb_manager.controllers.config import ConfigController
 from kubelb_manager.controllers.envoy_fleet import EnvoyFleetController
 from kubelb_manager.controllers.events import Events
+from kubelb_manager.controllers.host_claims import HostClaimsController
 from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.controllers.loadbalancer import LoadBalancerController
 from kubelb_manager.controllers.route import RouteController
@@ -98,11 +99,13 @@ class Manager:
             self.supervisor.informer(informer)
         self._load_balancers = LoadBalancerController(hub, self.board, events, clock, connect)
         self._routes = RouteController(hub, self.board, events, clock, connect)
+        self._host_claims = HostClaimsController(hub, self.snapshot.gate, namespace=options.namespace, clock=clock)
         tenants = TenantController(hub, events, namespace=options.namespace, clock=clock)
         config = ConfigController(hub, events, namespace=options.namespace, clock=clock)
         #: Publication first: what traffic waits for comes before what people read.
         self.controllers = (
             self.snapshot.controller,
+            self._host_claims.controller,
             self._load_balancers.controller,
             self._routes.controller,
             fleet.controller,

@@ -1,4 +1,4 @@
-"""The manager's ClusterRole is what the manager calls and what it grants, no more and no less.
+"""The manager's roles are what the manager calls and what it grants, no more and no less.
 
 A whole manager runs over the fake API server, through the life of a tenant and its objects, and each
 request is noted. What it asks for and the role lacks is missing; what it never asks for is too much.
@@ -52,6 +52,14 @@ def granted(manifests: list[dict[str, Any]]) -> set[Right]:
     return rights_of(role["rules"])
 
 
+@pytest.fixture(scope="session")
+def granted_at_home(manifests: list[dict[str, Any]]) -> set[Right]:
+    """The rights of the manager's account in its own namespace alone."""
+    (role,) = (item for item in manifests if item["kind"] == "Role")
+    assert role["metadata"]["namespace"] == names.MANAGER_NAMESPACE
+    return rights_of(role["rules"])
+
+
 def _granted_to_tenants() -> set[Right]:
     forms = [(False, False), (False, True), (True, False)]
     roles = [tenant.role(TENANT, legacy_agent=legacy, terminating=ending) for legacy, ending in forms]
@@ -71,8 +79,10 @@ def test_account_is_bound_and_used(manifests: list[dict[str, Any]]) -> None:
     by_kind = {item["kind"]: item for item in manifests}
     account, binding = by_kind["ServiceAccount"], by_kind["ClusterRoleBinding"]
     subject = {"kind": "ServiceAccount", **{key: account["metadata"][key] for key in ("name", "namespace")}}
-    assert binding["subjects"] == [subject]
+    assert binding["subjects"] == by_kind["RoleBinding"]["subjects"] == [subject]
     assert binding["roleRef"]["name"] == by_kind["ClusterRole"]["metadata"]["name"]
+    assert by_kind["RoleBinding"]["roleRef"]["name"] == by_kind["Role"]["metadata"]["name"]
+    assert by_kind["RoleBinding"]["metadata"]["namespace"] == by_kind["Role"]["metadata"]["namespace"]
     assert by_kind["Deployment"]["spec"]["template"]["spec"]["serviceAccountName"] == account["metadata"]["name"]
     assert account["metadata"]["namespace"] == names.MANAGER_NAMESPACE
 
@@ -95,9 +105,10 @@ class Notes:
 
     def __init__(self) -> None:
         self.asked: set[Right] = set()
+        self.at_home: set[Right] = set()
 
-    def __call__(self, verb: str, resource: str, _namespace: str | None, _name: str) -> bool:
-        self.asked.add((verb, resource))
+    def __call__(self, verb: str, resource: str, namespace: str | None, _name: str) -> bool:
+        (self.at_home if namespace == names.MANAGER_NAMESPACE else self.asked).add((verb, resource))
         return True
 
 
@@ -217,7 +228,7 @@ async def _whole_tenant_goes(world: World) -> None:
 
 
 @pytest.fixture
-async def asked() -> set[Right]:
+async def notes() -> Notes:
     """What a manager asks its API server for."""
     notes = Notes()
     admin = FakeKube(namespaces=["kubelb"], crds=crd_schema.crds(), garbage_collection=True)
@@ -231,10 +242,12 @@ async def asked() -> set[Right]:
     async with running(admin.as_client(notes)) as world:
         world.kube = admin
         await _life(world)
-    return notes.asked
+    return notes
 
 
-async def test_role_is_what_the_manager_needs(granted: set[Right], asked: set[Right]) -> None:
+async def test_roles_are_what_the_manager_needs(granted: set[Right], granted_at_home: set[Right], notes: Notes) -> None:
+    asked = notes.asked | (notes.at_home - granted_at_home)
     assert [" ".join(right) for right in sorted(asked - granted)] == [], "the manager asks for what the role lacks"
-    needed = asked | _granted_to_tenants()
+    needed = asked | notes.at_home | _granted_to_tenants()
+    assert [" ".join(right) for right in sorted(granted_at_home - notes.at_home)] == [], "nobody asks for that at home"
     assert [" ".join(right) for right in sorted(granted - needed)] == [], "the role gives what nobody asks for"

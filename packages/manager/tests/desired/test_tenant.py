@@ -62,6 +62,7 @@ def test_the_state_of_a_tenant() -> None:
         "version": {"edition": "CE"},
         "phase": "Terminating",
         "loadBalancer": {"disable": True},
+        "limits": {},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -90,7 +91,8 @@ async def test_a_tenant_that_was_never_good_waits(world: World) -> None:
     await world.route("r1", "a.example.com", {"echo": 30001})
     await until(lambda: accepted(world, "r1") == "Accepted", "other tenants go on")
     route = world.get(resources.ROUTES, "r1")
-    foreign = {"metadata": {"name": "r2"}, "spec": route["spec"]}
+    foreign: Object = {"metadata": {"name": "r2"}, "spec": copy.deepcopy(route["spec"])}
+    foreign["spec"]["source"]["kubernetes"]["resource"]["spec"]["rules"][0]["host"] = "b.example.com"
     await world.kube.create(resources.ROUTES, typed(resources.ROUTES, foreign), "tenant-b")
     await world.quiet()
     assert not world.get(resources.ROUTES, "r2", "tenant-b").get("status")

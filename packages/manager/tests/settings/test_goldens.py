@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from kubelb_common.api.tenant import TenantSpec
 from kubelb_common.testing import golden
 from kubelb_manager.settings.annotations import annotation_policy
 from kubelb_manager.settings.faults import faults
-from kubelb_manager.settings.merged import envoy, merged
+from kubelb_manager.settings.merged import envoy, hub, merged
 
 TESTDATA = Path(__file__).parents[1] / "testdata" / "settings"
 DOCS = Path(__file__).parents[4] / "docs" / "settings.md"
@@ -43,6 +44,8 @@ def plain(value: Any) -> Any:
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     return {key: plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
@@ -50,7 +53,8 @@ def in_force(row: Mapping[str, Any], config: Any, tenant: Any) -> Any:
     room, _, attribute = row["reads"].partition(".")
     path = row["field"]
     objects = spec(path, config), spec(path, tenant)
-    value: Any = {"settings": merged, "envoy": envoy}[room](*objects)
+    rooms = {"settings": merged, "envoy": envoy, "hub": lambda config, _tenant: hub(config)}
+    value: Any = rooms[room](*objects)
     for step in attribute.split("."):
         value = getattr(value, step)
     return plain(value)

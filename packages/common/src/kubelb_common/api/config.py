@@ -13,10 +13,10 @@ from kubelb_common.api.settings import (
     CIDR_LIST,
     DURATION,
     AllowedAddresses,
-    AllowedHosts,
     AnnotationSettings,
     CertificateSettings,
     GatewaySettings,
+    HostSettings,
     InForce,
     IngressSettings,
     Limits,
@@ -169,7 +169,7 @@ class ConfigSpec(AnnotationSettings):
     dns: DnsSettings = field("Host names of load balancers.", default_factory=DnsSettings)
     certificates: CertificateSettings = field("Certificates.", default_factory=CertificateSettings)
     limits: Limits = field("Bounds for every tenant that has none of its own.", default_factory=Limits)
-    hosts: AllowedHosts = field("Hosts that tenants may claim.", default_factory=AllowedHosts)
+    hosts: HostSettings = field("Hosts that tenants may claim.", default_factory=HostSettings)
     endpoints: AllowedAddresses = field(
         "Endpoint addresses and ports beyond node ports that tenants may use.", default_factory=AllowedAddresses
     )

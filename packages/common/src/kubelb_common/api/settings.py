@@ -96,6 +96,17 @@ class AllowedHosts(Record):
 
 
 @record
+class HostSettings(AllowedHosts):
+    """Hosts that may be claimed, and for how long a claim outlives its last use."""
+
+    hold_down: str = field(
+        "How long a host stays its tenant's when nothing of the tenant names it any more.",
+        default="24h",
+        schema={"default": "24h", **DURATION},
+    )
+
+
+@record
 class AllowedAddresses(Record):
     """Address blocks that a tenant may use."""
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 from kubelb_common.api.kind import Column, Kind, KindInfo
 from kubelb_common.api.meta import CONDITION_LIST, Condition, Empty
 from kubelb_common.api.record import Record, field, record
+from kubelb_common.api.settings import Limits
 from kubelb_common.api.version import Version
 
 
@@ -30,6 +31,7 @@ class TenantStateStatus(Record):
     )
     conditions: tuple[Condition, ...] = field("Standing of the tenant.", default=(), schema=CONDITION_LIST)
     load_balancer: LoadBalancerState = field("Layer 4.", default_factory=LoadBalancerState)
+    limits: Limits = field("Upper bounds for this tenant; what is absent is not limited.", default_factory=Limits)
 
 
 @record

@@ -7,8 +7,8 @@ or none of these. `add` makes it waiting; if it is waiting already, nothing happ
 newest state and so serves every event before it. If it is handled now, the add is remembered and the key becomes
 waiting when the worker calls `done`: the handling may have read the state before the event. Keys belong to groups,
 which take turns: `get` hands out the key that waited longest of the group whose turn it is, so a group of ten thousand
-waiting keys delays another group's key by one handling, not by ten thousand. A delayed key may be waiting or handled as well; of several delays the earliest due time
-wins, and a key that is handed out for another reason keeps its timer.
+waiting keys delays another group's key by one handling, not by ten thousand. A delayed key may be waiting or handled as
+well; of several delays the earliest due time wins, and a key that is handed out for another reason keeps its timer.
 
 What may never happen
 ---------------------

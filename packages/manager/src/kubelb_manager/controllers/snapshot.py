@@ -10,7 +10,7 @@ rollout's may be lost at any time: a new pass makes it again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from kubelb_common import names
@@ -21,6 +21,7 @@ from kubelb_common.runtime.controller import DONE, Again, Controller, Result
 from kubelb_common.runtime.keys import ObjectKey
 from kubelb_common.runtime.store import Change
 from kubelb_common.telemetry import logs
+from kubelb_manager.admission.gate import Gate
 from kubelb_manager.controllers import programmed
 from kubelb_manager.controllers.board import PROGRAMMED, Board, Outcome
 from kubelb_manager.controllers.fleet_view import FleetView
@@ -66,6 +67,8 @@ class _State:
     latched: dict[Origin, tuple[str, int]] = field(default_factory=dict)
     adopted_at: dict[Origin, tuple[int, float]] = field(default_factory=dict)
     deleting_since: dict[Origin, float] = field(default_factory=dict)
+    #: Objects that name a host of which the leader has not decided whose it is: what they were before stays.
+    undecided: set[Origin] = field(default_factory=set)
     shadowed: Mapping[Origin, tuple[str, ...]] = field(default_factory=dict)
     heard: frozenset[tuple[str, Nack]] = frozenset()
     asked: frozenset[Endpoint] = frozenset()
@@ -83,6 +86,7 @@ class _State:
         ):
             table.pop(origin, None)
         self.restless.discard(origin)
+        self.undecided.discard(origin)
 
 
 class SnapshotController:
@@ -103,6 +107,8 @@ class SnapshotController:
         self._board = board
         self._clock = clock
         self._states: dict[str, _State] = {}
+        #: What fits beside a tenant's other objects, and beside other tenants.
+        self.gate = Gate(self._objects_again)
         self.prober = NodePortProber(clock, self._on_answer, connect)
         self.controller = Controller("snapshot", self.reconcile, clock=clock)
         cache.on_progress(self._on_progress)
@@ -128,11 +134,17 @@ class SnapshotController:
             return
         obj = change.new if change.new is not None else change.old
         assert obj is not None
-        namespace = view.namespace(obj)
-        state = self._states.get(namespace)
-        if state is not None:
-            state.changed.add(Origin(kind, namespace, view.name(obj)))
-        self.controller.enqueue(ObjectKey("", namespace))
+        origin = Origin(kind, view.namespace(obj), view.name(obj))
+        self.gate.object(origin, change.new)
+        self._objects_again([origin])
+
+    def _objects_again(self, origins: Iterable[Origin]) -> None:
+        """Have objects translated again."""
+        for origin in origins:
+            state = self._states.get(origin.namespace)
+            if state is not None:
+                state.changed.add(origin)
+            self.controller.enqueue(ObjectKey("", origin.namespace))
 
     def _everybody(self, _obj: Object) -> list[ObjectKey]:
         return [ObjectKey("", namespace) for namespace in self._states]
@@ -192,7 +204,7 @@ class SnapshotController:
         changed, state.changed = state.changed, set()
         if frame.context is not state.context:
             state.context = frame.context
-            changed = {*changed, *state.translated}
+            changed = {*changed, *state.translated, *state.undecided}
         removing = view.deleting(frame.tenant or {})
         if removing and state.wanted:
             changed = {*changed, *state.wanted}
@@ -209,7 +221,12 @@ class SnapshotController:
                 if origin.kind == "Route"
                 else translate_load_balancer(obj, frame.context, _own(ports, origin))
             )
-            before = state.translated.get(origin)
+            admitted = self.gate.judge(origin, obj, fresh, frame.context.settings.limits)
+            if admitted is None:
+                state.undecided.add(origin)
+                continue
+            state.undecided.discard(origin)
+            fresh, before = admitted, state.translated.get(origin)
             result = state.translated[origin] = before if before == fresh and before is not None else fresh
             if result.part is None or removing or view.deleting(obj):
                 state.wanted.pop(origin, None)
@@ -226,7 +243,7 @@ class SnapshotController:
             view_ = self._view(state, frame)
             now = self._clock.monotonic()
             self._hear_refusals(state, frame, view_)
-            step = state.rollout.step(state.wanted, view_, now, trusted=trusted)
+            step = state.rollout.step(state.wanted, view_, now, trusted=trusted, undecided=bool(state.undecided))
             generation = self._publish(state, frame, step)
             state.rollout.published(generation, now)
             wake_at = step.wake_at
@@ -290,7 +307,7 @@ class SnapshotController:
     def _tell(self, state: _State, frame: Frame) -> bool:
         """Put the outcome of every restless object; return whether one waits on."""
         view_ = self._view(state, frame)
-        for origin in sorted(state.restless):
+        for origin in sorted(state.restless - state.undecided):
             obj, result = self._gatherer.live(origin), state.translated.get(origin)
             if obj is None or result is None:
                 state.restless.discard(origin)

@@ -9,6 +9,7 @@ from kubelb_common import names
 from kubelb_common.kube.port import Object
 from kubelb_common.kube.resources import ADDRESSES, LOAD_BALANCERS, ROUTES, SYNC_SECRETS, TENANT_STATES
 from kubelb_manager.desired import meta
+from kubelb_manager.settings.limits import spoken
 from kubelb_manager.settings.merged import Settings
 
 #: Kinds whose spec the tenant's agent writes.
@@ -122,6 +123,7 @@ def tenant_state_status(settings: Settings, version: Object, *, terminating: boo
         "version": version,
         "phase": "Terminating" if terminating else "Ready",
         "loadBalancer": {"disable": settings.load_balancer_disabled},
+        "limits": dict(spoken(settings.limits)),
     }
 
 

@@ -17,6 +17,7 @@ from kubelb_common.runtime.store import Store
 SERVICE_CIDRS = Resource("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)
 #: Index of copies by the UID of the object that owns them.
 BY_OWNER = "owner"
+_HOST_CLAIMS = f"{names.LABEL_RECORD}={names.HOST_CLAIMS}"
 _MANAGED = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
 
 
@@ -38,6 +39,7 @@ class Informers:
     ingresses: Informer
     nodes: Informer
     service_cidrs: Informer
+    host_claims: Informer
 
     @classmethod
     def of(cls, client: KubeClient, *, namespace: str, clock: Clock) -> Informers:
@@ -65,6 +67,7 @@ class Informers:
             ingresses=ingresses,
             nodes=follow(resources.NODES),
             service_cidrs=follow(SERVICE_CIDRS, optional=True),
+            host_claims=follow(resources.CONFIG_MAPS, selector=_HOST_CLAIMS, within=namespace),
         )
 
     def all(self) -> Iterable[Informer]:
@@ -84,6 +87,7 @@ class Informers:
             self.ingresses,
             self.nodes,
             self.service_cidrs,
+            self.host_claims,
         )
 
 

@@ -128,7 +128,15 @@ class Rollout:
 
     # One step -----------------------------------------------------------------------------------
 
-    def step(self, wanted: Mapping[Origin, Part], view: View, now: float, *, trusted: Iterable[Origin] = ()) -> Step:
+    def step(
+        self,
+        wanted: Mapping[Origin, Part],
+        view: View,
+        now: float,
+        *,
+        trusted: Iterable[Origin] = (),
+        undecided: bool = False,
+    ) -> Step:
         """Judge every object once and say what to publish.
 
         Args:
@@ -137,12 +145,13 @@ class Rollout:
             now: seconds of a monotonic clock.
             trusted: origins that were programmed in this very version before a restart; their node
                 ports are not asked again.
+            undecided: objects are left out of `wanted` because nobody has decided about them yet.
         """
         if self._opened_at is None:
             self._opened_at = now
         self._drop_unwanted(wanted)
         self._judge(wanted, view, now, frozenset(trusted) if self.opening else frozenset())
-        if self.opening and (not self._waiting or now - self._opened_at >= OPENING_BOUND):
+        if self.opening and (not (self._waiting or undecided) or now - self._opened_at >= OPENING_BOUND):
             self.opening = False
         clusters = self._clusters_to_publish(view, now)
         parts = tuple(self._adopted.values())

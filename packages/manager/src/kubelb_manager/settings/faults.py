@@ -86,6 +86,14 @@ def _hosts(spec: Mapping[str, Any]) -> Iterator[Fault]:
             yield Fault(f"spec.hosts.allowed[{index}]", text)
 
 
+def _hold_down(spec: Mapping[str, Any]) -> Iterator[Fault]:
+    text = untrusted.string(untrusted.at(spec, "hosts", "holdDown"))
+    try:
+        view.parse_duration(text or "0s")
+    except (ValueError, OverflowError):
+        yield Fault("spec.hosts.holdDown", f"{untrusted.quoted(text)} is no duration such as 24h or 30m")
+
+
 def _blocks(*path: str) -> Check:
     def check(spec: Mapping[str, Any]) -> Iterator[Fault]:
         for index, block in enumerate(untrusted.sequence(untrusted.at(spec, *path))):
@@ -211,6 +219,7 @@ _CHECKS: tuple[Check, ...] = (
     _named("no domain", _is_wildcard_domain, "dns", "wildcardDomain"),
     _named("no name of a ClusterIssuer", untrusted.is_object_name, "certificates", "defaultClusterIssuer"),
     _hosts,
+    _hold_down,
     _blocks("endpoints", "allowed"),
     _blocks("addresses", "allowed"),
     _blocks("deniedAddresses"),

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from kubelb_common.kube.port import Object
+from kubelb_common.objects import view
 from kubelb_manager import untrusted
 from kubelb_manager.settings.annotations import AnnotationPolicy, annotation_policy
 from kubelb_manager.settings.in_force import in_force
+from kubelb_manager.settings.limits import Limits, limits
 
 DEFAULT_REPLICAS = 3
 DEFAULT_GRACE_SECONDS = 300
+DEFAULT_HOLD_DOWN = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Settings:
         hosts_allowed: host patterns, empty = any host.
         endpoints_allowed: CIDRs that the tenant may name as endpoints, with any port (ruling 4).
         denied_addresses: CIDRs in which no endpoint may lie, Config's and the Tenant's together.
+        limits: upper bounds, each the Tenant's own or Config's.
     """
 
     annotations: AnnotationPolicy = field(default_factory=AnnotationPolicy)
@@ -54,6 +59,18 @@ class Settings:
     endpoints_allowed: tuple[str, ...] = ()
     denied_addresses: tuple[str, ...] = ()
     client_address: ClientAddress = field(default_factory=ClientAddress)
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class HubSettings:
+    """What no tenant has for itself.
+
+    Attributes:
+        hold_down: how long a host stays its tenant's when nothing names it any more.
+    """
+
+    hold_down: timedelta = DEFAULT_HOLD_DOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +102,7 @@ def merged(config: Object | None, tenant: Object | None) -> Settings:
         endpoints_allowed=_first_list(own, general, "endpoints", "allowed"),
         denied_addresses=tuple(sorted({*_texts(own.get("deniedAddresses")), *_texts(general.get("deniedAddresses"))})),
         client_address=_client_address(untrusted.at(general, "clientAddress")),
+        limits=limits(own.get("limits"), general.get("limits")),
     )
 
 
@@ -94,6 +112,15 @@ def _client_address(raw: Any) -> ClientAddress:
     return ClientAddress(
         max(0, hops), _texts(untrusted.at(raw, "trustedCIDRs")), untrusted.at(raw, "proxyProtocol") is True
     )
+
+
+def hub(config: Object | None) -> HubSettings:
+    """Return what is the hub's alone; a malformed duration counts as unset."""
+    text = untrusted.string(untrusted.at(_spec(config), "hosts", "holdDown"))
+    try:
+        return HubSettings(view.parse_duration(text) if text else DEFAULT_HOLD_DOWN)
+    except (ValueError, OverflowError):
+        return HubSettings()
 
 
 def envoy(config: Object | None, tenant: Object | None) -> EnvoySettings:

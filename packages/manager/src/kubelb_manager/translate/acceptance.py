@@ -11,9 +11,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from kubelb_manager import untrusted
+from kubelb_manager.ir.model import Host
 from kubelb_manager.settings.globs import host_allowed
 from kubelb_manager.settings.merged import Settings
 from kubelb_manager.translate.result import Problem, Reason
@@ -150,6 +152,14 @@ def _hosts(resource: Any, settings: Settings) -> Problem | None:
                 Reason.HOST_NOT_ALLOWED, f"{where}.host {untrusted.quoted(host)} is not among hosts.allowed."
             )
     return None
+
+
+def named_hosts(resource: Any) -> Iterator[Host]:
+    """Yield the well-formed hosts that an embedded object names, whatever else is wrong with it."""
+    for _, rule in islice(rules(resource), MAX_RULES):
+        host = untrusted.string(untrusted.at(rule, "host"))
+        if host and is_host(host):
+            yield Host(host)
 
 
 def is_host(text: str) -> bool:

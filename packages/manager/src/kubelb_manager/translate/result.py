@@ -40,6 +40,8 @@ class Reason(StrEnum):
     UNSUPPORTED_VALUE = "UnsupportedValue"
     NO_PORT_AVAILABLE = "NoPortAvailable"
     DISABLED = "Disabled"
+    LIMIT_EXCEEDED = "LimitExceeded"
+    HOST_CLAIMED = "HostClaimed"
 
     # of an unresolved reference, beside some of the above
     BACKEND_NOT_FOUND = "BackendNotFound"
