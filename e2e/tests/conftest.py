@@ -195,8 +195,8 @@ async def env(
         await tenant.clear()
         await tenant.client.delete(resources.NAMESPACES, head)
     # Pods of tenants may still go while the next scenario runs, and `ended` sees to it that they do. What is served may
-    # not: a default backend of this scenario would answer for unknown hosts of the next. Nor may the fleet: while a new
-    # one starts, kube-proxy hands connections to the leaving Envoys, which cut them when they end.
+    # not: a default backend of this scenario would answer for unknown hosts of the next. The fleet stays for a while and
+    # serves the next scenario.
     ended += members
     await _hub_is_clean(waiter, clients["management"], members)
 
@@ -214,7 +214,7 @@ async def _make_namespace(waiter: Waiter, cluster: str, client: AioClient, name:
 async def _hub_is_clean(waiter: Waiter, management: AioClient, members: list[Tenant]) -> None:
     async def check() -> None:
         for namespace in (tenant.hub_namespace for tenant in members):
-            for resource in (resources.ROUTES, resources.LOAD_BALANCERS, resources.INGRESSES, resources.PODS):
+            for resource in (resources.ROUTES, resources.LOAD_BALANCERS, resources.INGRESSES):
                 left = (await management.list(resource, namespace)).items
                 assert not left, f"{resource.kind} left in {namespace}: {[view.name(item) for item in left]}"
 

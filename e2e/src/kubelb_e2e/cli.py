@@ -91,7 +91,7 @@ def main() -> None:
     kind      clusters in Docker containers on a Docker network of the lab's own
     existing  clusters that are there already, by their kubeconfigs:
               KUBELB_E2E_MANAGEMENT and KUBELB_E2E_TENANTS (several, separated by `:`)
-    """  # noqa: D301  # click's mark for "keep these lines" is the character itself
+    """  # click's mark for "keep these lines" is the character itself
 
 
 def _parts(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...] | None:

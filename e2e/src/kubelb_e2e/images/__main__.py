@@ -29,7 +29,7 @@ def main(names: tuple[str, ...], base: str | None) -> None:
     python -m kubelb_e2e.images --base kubelb/base:bookworm      from an image that was made here
 
     Wheels and Envoy are brought into folders first, which needs a network only once; the builds run without one.
-    """  # noqa: D301  # click's mark for "keep these lines" is the character itself
+    """  # click's mark for "keep these lines" is the character itself
     try:
         build.build(names or None, base=base or None, say=_say)
         rows = [

@@ -44,6 +44,8 @@ ANNOTATION_ORIGIN_NAME = f"{GROUP}/origin-full-name"
 ANNOTATION_OWNED = f"{GROUP}/owned-annotations"
 #: Digest of the spec that we wanted, where the API server fills in defaults (workloads).
 ANNOTATION_WANTED_SPEC = f"{GROUP}/wanted-spec"
+#: On a fleet's workload: its name within its namespace, which the label holds shortened where it is long.
+ANNOTATION_FLEET = f"{GROUP}/fleet-name"
 ANNOTATION_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 #: On a LoadBalancer that `kubelb lb create` made.
 ANNOTATION_CLI = f"{GROUP}/cli-generated"
@@ -78,6 +80,11 @@ XDS_SERVICE = "envoycp"
 XDS_PORT = 8001
 INGRESS_SERVICE = "envoy-ingress"
 SHARED_FLEET = "shared"
+#: Topology dedicated: the fleet of all Ingresses of a tenant, and what the name of a LoadBalancer's own begins with.
+INGRESS_FLEET = "ingress"
+LOAD_BALANCER_FLEET_PREFIX = "lb-"
+#: Topology global: the one fleet of all tenants, in the manager's namespace.
+GLOBAL_FLEET = "global"
 NODEPORT_SUFFIX = "-nodeport"
 
 #: Node ports that a tenant may point at without a grant (ruling 4).
@@ -150,9 +157,27 @@ def load_balancer_service(load_balancer: str) -> str:
     return f"envoy-{load_balancer}"
 
 
+def load_balancer_of_service(service: str) -> str:
+    """Return the name of the LoadBalancer that `load_balancer_service` was given."""
+    return service.removeprefix("envoy-")
+
+
 def fleet_deployment(tenant_ns: str) -> str:
     """Return the name of the Deployment of a tenant's shared fleet."""
     return f"envoy-{tenant_ns}"
+
+
+def load_balancer_fleet(load_balancer: str) -> str:
+    """Return the name of the fleet that serves one LoadBalancer alone (topology dedicated)."""
+    return label_value(LOAD_BALANCER_FLEET_PREFIX + load_balancer)
+
+
+def fleet_members(tenant_ns: str, fleet: str) -> str:
+    """Return the name of the headless Service whose EndpointSlices say which pods of a fleet are ready.
+
+    It cannot be the name of a LoadBalancer's Service, which a tenant chooses (`envoy-...`).
+    """
+    return f"kubelb-fleet-{digest(tenant_ns, fleet)}"
 
 
 def fleet_label(tenant_ns: str, fleet: str = SHARED_FLEET) -> str:

@@ -18,10 +18,12 @@ from kubelb_manager.controllers.board import Board
 from kubelb_manager.controllers.config import ConfigController
 from kubelb_manager.controllers.envoy_fleet import EnvoyFleetController
 from kubelb_manager.controllers.events import Events
+from kubelb_manager.controllers.global_endpoints import GlobalEndpointsController
 from kubelb_manager.controllers.host_claims import HostClaimsController
 from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.controllers.loadbalancer import LoadBalancerController
 from kubelb_manager.controllers.route import RouteController
+from kubelb_manager.controllers.shared_address import SharedAddressController
 from kubelb_manager.controllers.snapshot import SnapshotController
 from kubelb_manager.controllers.tenant import TenantController
 from kubelb_manager.controllers.xds_identity import XdsIdentity
@@ -29,6 +31,7 @@ from kubelb_manager.delivery.cache import Cache
 from kubelb_manager.delivery.identity import refusal
 from kubelb_manager.delivery.server import XdsServer
 from kubelb_manager.gather.bundle import Gatherer
+from kubelb_manager.gather.fleets import Fleets
 from kubelb_manager.gather.resolver import Resolver
 from kubelb_manager.gather.stores import Informers
 from kubelb_manager.options import Options
@@ -74,7 +77,8 @@ class Manager:
         self._clock = clock
         resolver = Resolver(clock, lambda: self.snapshot.everybody_again())  # noqa: PLW0108 - made two lines later
         gatherer = Gatherer(self.informers, resolver, options.namespace)
-        self.snapshot = SnapshotController(gatherer, self.cache, Generator(), self.board, clock, connect)
+        fleets = Fleets(self.informers, options.namespace)
+        self.snapshot = SnapshotController(gatherer, fleets, self.cache, Generator(), self.board, clock, connect)
         bootstrap = BootstrapOptions(
             xds_host=options.xds_host, xds_port=options.xds_port, tls=TlsFiles(server_name=options.xds_host)
         )
@@ -82,6 +86,7 @@ class Manager:
         events = Events(hub, clock)
         fleet = EnvoyFleetController(
             hub,
+            fleets,
             identity,
             namespace=options.namespace,
             image=options.envoy_image,
@@ -97,9 +102,11 @@ class Manager:
         )
         for informer in self.informers.all():
             self.supervisor.informer(informer)
-        self._load_balancers = LoadBalancerController(hub, self.board, events, clock, connect)
-        self._routes = RouteController(hub, self.board, events, clock, connect)
+        self._load_balancers = LoadBalancerController(hub, fleets, self.board, events, clock, connect)
+        self._routes = RouteController(hub, fleets, self.board, events, clock, connect)
         self._host_claims = HostClaimsController(hub, self.snapshot.gate, namespace=options.namespace, clock=clock)
+        shared = SharedAddressController(hub, fleets, self.board, namespace=options.namespace, clock=clock)
+        endpoints = GlobalEndpointsController(hub, fleets, clock=clock)
         tenants = TenantController(hub, events, namespace=options.namespace, clock=clock)
         config = ConfigController(hub, events, namespace=options.namespace, clock=clock)
         #: Publication first: what traffic waits for comes before what people read.
@@ -108,6 +115,8 @@ class Manager:
             self._host_claims.controller,
             self._load_balancers.controller,
             self._routes.controller,
+            shared.controller,
+            endpoints.controller,
             fleet.controller,
             tenants.controller,
             config.controller,

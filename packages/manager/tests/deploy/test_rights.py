@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 import yaml
-from feature_world import NAMESPACE, RELEASE_SECONDS, World, running, typed, until
+from feature_world import FLEET, NAMESPACE, RELEASE_SECONDS, World, running, typed, until
 
 from kubelb_common import names
 from kubelb_common.api import crd_schema
 from kubelb_common.kube import resources
 from kubelb_common.kube.port import Object, Resource
+from kubelb_common.objects import view
 from kubelb_common.testing.fake_kube import FakeKube
 from kubelb_manager.desired import tenant
+from kubelb_manager.ir.model import FleetId
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "manager.yaml"
 Right = tuple[str, str]
@@ -150,7 +152,7 @@ async def _life(world: World) -> None:
     await world.certificate()
     async with world.envoy() as envoy:
         await world.ready_pods("envoy-0")
-        await world.ready_pods("envoy-0", service="envoy-lb1")
+        await world.ready_pods("envoy-0")
         await world.address("envoy-ingress", "198.51.100.1")
         await world.address("envoy-lb1", "198.51.100.2")
 
@@ -163,6 +165,7 @@ async def _life(world: World) -> None:
         await until(lambda: kube.objects(resources.INGRESSES, NAMESPACE)[0].get("status"), "the copy's status")
         await _tampering(world, ingresses[0]["metadata"]["name"])
         await _other_workload(world)
+        await _other_topology(world)
         await _objects_come_and_go(world, envoy)
         await _whole_tenant_goes(world)
 
@@ -200,6 +203,35 @@ async def _other_workload(world: World) -> None:
     await _configure(world, useDaemonset=False)
     await until(lambda: world.get(resources.DEPLOYMENTS, name), "a Deployment")
     await until(lambda: world.get(resources.DAEMON_SETS, name) is None, "no DaemonSet")
+
+
+async def _other_topology(world: World) -> None:
+    """The tenant comes to share Envoys with all others, and gets its own again."""
+    everybody = FleetId("kubelb", names.GLOBAL_FLEET)
+    await _configure(world, topology="global")
+    await world.certificate(everybody)
+    async with world.envoy("all-0", everybody):
+        await world.ready_pods("all-0", fleet=everybody)
+
+        def piece() -> str:
+            found = world.kube.objects(resources.ENDPOINT_SLICES, NAMESPACE)
+            own = {"kubernetes.io/service-name": "envoy-lb1", names.LABEL_MANAGED_BY: names.MANAGED_BY}
+            return next((view.name(item) for item in found if own.items() <= view.labels(item).items()), "")
+
+        await until(piece, "the LoadBalancer's own EndpointSlice")
+        await _tamper(world, resources.ENDPOINT_SLICES, piece(), {"endpoints": []})
+        await _configure(world, topology="shared")
+        of_the_cluster = {
+            "metadata": {
+                "name": "envoy-lb1-x",
+                "labels": {names.LABEL_FLEET: names.fleet_label(*FLEET), "kubernetes.io/service-name": "envoy-lb1"},
+            },
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": True}}],
+        }
+        await world.kube.create(resources.ENDPOINT_SLICES, of_the_cluster, NAMESPACE)
+        await until(lambda: not piece(), "it goes")
+    await world.ready_pods(fleet=everybody)
 
 
 async def _objects_come_and_go(world: World, envoy: Any) -> None:

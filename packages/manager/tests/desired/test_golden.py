@@ -13,6 +13,7 @@ import pytest
 from kubelb_common.kube.port import Object
 from kubelb_common.testing import golden
 from kubelb_manager.desired import envoy_fleet, service, tenant
+from kubelb_manager.ir.model import FleetId
 from kubelb_manager.ports import declared, table
 from kubelb_manager.settings.merged import envoy, merged
 from kubelb_manager.translate.addresses import address_policy
@@ -43,6 +44,7 @@ def wanted(documents: list[Object]) -> dict[str, list[Object]]:
     [owner] = of_kind(documents, "Tenant")
     settings = merged(config, owner)
     namespace = tenant.tenant_namespace(owner)
+    home = FleetId(namespace, "shared")
     routes, load_balancers = of_kind(documents, "Route"), of_kind(documents, "LoadBalancer")
     if not routes and not load_balancers:
         fleet = envoy_fleet.workload(
@@ -50,7 +52,11 @@ def wanted(documents: list[Object]) -> dict[str, list[Object]]:
         )
         return {
             "account": account(owner),
-            "fleet": [fleet, service.ingress(owner, namespace, fleet="shared", settings=settings)],
+            "fleet": [
+                fleet,
+                service.bound(service.ingress(owner, namespace, settings=settings), home),
+                service.members(owner, home),
+            ],
         }
     context = Context(
         namespace, nodes=nodes_from(of_kind(documents, "Addresses")), settings=settings, addresses=address_policy()
@@ -59,7 +65,8 @@ def wanted(documents: list[Object]) -> dict[str, list[Object]]:
     ports = table.allocate(table.from_status(load_balancers), keys).ports
     results = [translate_route(item, context) for item in routes]
     results += [translate_load_balancer(item, context, ports) for item in load_balancers]
-    return {"copies": [result.copy for result in results if result.copy is not None]}
+    copies = [result.copy for result in results if result.copy is not None]
+    return {"copies": [service.bound(item, home) if item["kind"] == "Service" else item for item in copies]}
 
 
 @pytest.mark.parametrize("case", golden.cases(TESTDATA), ids=str)

@@ -34,9 +34,7 @@ def wanted_service(
     *ports: Object, kind: str = "LoadBalancer", lb_class: str = "", annotations: dict[str, str] | None = None
 ) -> Object:
     settings = Settings(load_balancer_class=lb_class, annotations=AnnotationPolicy(propagate_all=True))
-    return service.load_balancer(
-        load_balancer(kind=kind, annotations=annotations), fleet="shared", settings=settings, ports=ports
-    )
+    return service.load_balancer(load_balancer(kind=kind, annotations=annotations), settings=settings, ports=ports)
 
 
 HTTP = service.service_port("http", 80, 12000)
@@ -70,7 +68,7 @@ def changed(live: Object, wanted: Object) -> Object:
 ALL = [
     wanted_service(HTTP),
     wanted_service(HTTP, kind="ClusterIP"),
-    service.ingress(TENANT, "tenant-primary", fleet="shared", settings=Settings(load_balancer_class="x")),
+    service.ingress(TENANT, "tenant-primary", settings=Settings(load_balancer_class="x")),
     tenant.namespace(TENANT),
     tenant.service_account(TENANT),
     tenant.role(TENANT),

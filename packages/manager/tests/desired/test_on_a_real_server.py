@@ -117,7 +117,7 @@ async def test_workload(client: AioClient, owner: Object, daemon_set: bool) -> N
 async def test_services(client: AioClient, owner: Object) -> None:
     home = tenant.tenant_namespace(owner)
     await settles(client, tenant.namespace(owner))
-    await settles(client, service.ingress(owner, home, fleet="shared", settings=Settings(load_balancer_class="a.io/b")))
+    await settles(client, service.ingress(owner, home, settings=Settings(load_balancer_class="a.io/b")))
 
     def wanted(kind: str, *numbers: int, lb_class: str = "") -> Object:
         lb: Object = {
@@ -127,7 +127,7 @@ async def test_services(client: AioClient, owner: Object) -> None:
             "spec": {"type": kind},
         }
         ports = [service.service_port(f"p{number}", number, 12000 + number) for number in numbers]
-        return service.load_balancer(lb, fleet="shared", settings=Settings(load_balancer_class=lb_class), ports=ports)
+        return service.load_balancer(lb, settings=Settings(load_balancer_class=lb_class), ports=ports)
 
     first = await settles(client, wanted("LoadBalancer", 80))
     node_port = first["spec"]["ports"][0]["nodePort"]

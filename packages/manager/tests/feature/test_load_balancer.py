@@ -27,7 +27,7 @@ async def test_listener_address_and_release(world: World) -> None:
     port = _ports(world, "lb1")[0]
     await world.certificate()
     async with world.envoy() as envoy:
-        await world.ready_pods("envoy-0", service="envoy-lb1")
+        await world.ready_pods("envoy-0")
         await until(lambda: envoy.has[LISTENER], "the listener")
         listener = pb.Listener.FromString(next(iter(envoy.has[LISTENER].values())))
         assert listener.address.socket_address.port_value == port
@@ -92,7 +92,7 @@ async def test_address_is_shown_when_it_takes_connections(world: World) -> None:
     await world.load_balancer("lb1", 5432, 30100)
     await world.certificate()
     async with world.envoy() as envoy:
-        await world.ready_pods("envoy-0", service="envoy-lb1")
+        await world.ready_pods("envoy-0")
         await until(lambda: envoy.has[LISTENER], "the listener")
         await world.address("envoy-lb1", "198.51.100.2")
         await world.quiet()

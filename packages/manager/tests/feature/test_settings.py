@@ -189,7 +189,7 @@ async def test_disable_and_clear(world: World, where: str) -> None:
     given = {"envoy-ingress": "198.51.100.1", "envoy-lb1": "198.51.100.2"}
     async with world.envoy() as envoy:
         for service, address in given.items():
-            await world.ready_pods("envoy-0", service=service)
+            await world.ready_pods("envoy-0")
             await world.address(service, address)
         kinds = ((resources.ROUTES, "r1"), (resources.LOAD_BALANCERS, "lb1"))
         await until(lambda: all(shown(world, *kind) for kind in kinds), "addresses")

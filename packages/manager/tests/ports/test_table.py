@@ -89,3 +89,13 @@ def test_status_says_what_the_service_has() -> None:
             "upstreamTargetPort": 30080,
         }
     ]
+
+
+def test_another_fleets_port_is_taken_last() -> None:
+    key = PortKey("tenant-a", "lb", 80, "TCP")
+    [first] = allocate({}, [key]).ports.values()
+    [second] = allocate({}, [key], avoid={first}.__contains__).ports.values()
+    assert second != first
+    [only] = allocate({}, [key], avoid=lambda _port: True).ports.values()
+    assert only in PORT_RANGE
+    assert allocate({key: first}, [key], avoid={first}.__contains__).ports == {key: first}, "what is given stays"

@@ -21,13 +21,15 @@ from kubelb_common.runtime.clock import SystemClock
 from kubelb_common.testing.fake_kube import FakeKube
 from kubelb_manager.app import Manager
 from kubelb_manager.controllers.xds_identity import XdsIdentity
-from kubelb_manager.ir.model import Endpoint
+from kubelb_manager.desired.envoy_fleet import xds_secret_name
+from kubelb_manager.ir.model import Endpoint, FleetId
 from kubelb_manager.options import Bind, Options
 from kubelb_manager.xds import protos as pb
 from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 NAMESPACE = "tenant-a"
+FLEET = FleetId(NAMESPACE, names.SHARED_FLEET)
 SECONDS = 30.0  # a wait ends when its condition holds; a busy machine takes long
 #: For what Envoys have to let go of: less than `snapshot.REMOVAL_BOUND`, after which a manager does without them.
 RELEASE_SECONDS = 25.0
@@ -260,22 +262,24 @@ class World:
         body = {"metadata": {"name": name, "finalizers": [names.FINALIZER]}, "spec": spec}
         return await self.kube.create(resources.LOAD_BALANCERS, typed(resources.LOAD_BALANCERS, body), NAMESPACE)
 
-    async def ready_pods(self, *pods: str, service: str = "envoy-ingress") -> None:
-        """Play the EndpointSlice controller."""
-        label = names.fleet_label(NAMESPACE, names.SHARED_FLEET)
+    async def ready_pods(self, *pods: str, fleet: FleetId = FLEET) -> None:
+        """Play the EndpointSlice controller for a fleet's headless Service."""
+        service = names.fleet_members(*fleet)
         endpoints = [
             {"addresses": ["10.0.0.1"], "conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": pod}}
             for pod in pods
         ]
+        labels = {names.LABEL_FLEET: names.fleet_label(*fleet), "kubernetes.io/service-name": service}
         body = {
-            "metadata": {"name": f"{service}-x", "labels": {names.LABEL_FLEET: label}},
+            "metadata": {"name": f"{service}-x", "labels": labels},
             "addressType": "IPv4",
             "endpoints": endpoints,
         }
-        if self.get(resources.ENDPOINT_SLICES, f"{service}-x") is None:
-            await self.kube.create(resources.ENDPOINT_SLICES, body, NAMESPACE)
+        if self.get(resources.ENDPOINT_SLICES, f"{service}-x", fleet.namespace) is None:
+            await self.kube.create(resources.ENDPOINT_SLICES, body, fleet.namespace)
         else:
-            await self.kube.patch(resources.ENDPOINT_SLICES, f"{service}-x", {"endpoints": endpoints}, NAMESPACE)
+            patch = {"endpoints": endpoints}
+            await self.kube.patch(resources.ENDPOINT_SLICES, f"{service}-x", patch, fleet.namespace)
 
     async def address(self, service: str, ip: str) -> None:
         """Play the management cluster's load-balancer implementation."""
@@ -283,13 +287,14 @@ class World:
         status = {"status": {"loadBalancer": {"ingress": [{"ip": ip}]}}}
         await self.kube.patch(resources.SERVICES, service, status, NAMESPACE, subresource="status")
 
-    def envoy(self, pod: str = "envoy-0", **kwargs: Any) -> FakeEnvoy:
-        secret = self.get(resources.SECRETS, f"envoy-{NAMESPACE}-xds")
+    def envoy(self, pod: str = "envoy-0", fleet: FleetId = FLEET, **kwargs: Any) -> FakeEnvoy:
+        secret = self.get(resources.SECRETS, xds_secret_name(*fleet), fleet.namespace)
         assert secret is not None
-        return FakeEnvoy(self.manager.xds_port, secret, pod, **kwargs)
+        return FakeEnvoy(self.manager.xds_port, secret, pod, **{"node": f"{fleet.key}/{pod}", **kwargs})
 
-    async def certificate(self) -> None:
-        await until(lambda: self.get(resources.SECRETS, f"envoy-{NAMESPACE}-xds"), "the fleet's certificate")
+    async def certificate(self, fleet: FleetId = FLEET) -> None:
+        name = xds_secret_name(*fleet)
+        await until(lambda: self.get(resources.SECRETS, name, fleet.namespace), f"the certificate of {fleet.key}")
 
 
 @asynccontextmanager

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kubelb_common.kube.port import Object
-from kubelb_manager.ir.model import Origin
+from kubelb_manager.ir.model import FleetId, Origin
 from kubelb_manager.translate.result import ACCEPTED, Reason, Verdict
 
 PROGRAMMED = "Programmed"
@@ -23,6 +23,7 @@ class Outcome:
         services: `namespace/name` of the tenant's Services that an Envoy may still have a cluster for.
         copy: the object to keep in the management cluster, None for none.
         settled: False while a word on Programmed is to be expected soon.
+        everywhere: every ready Envoy of the fleet has acknowledged this generation, and there is one.
         released: nothing in the data plane points at this object's node ports any more.
     """
 
@@ -32,6 +33,7 @@ class Outcome:
     services: tuple[str, ...] = ()
     copy: Object | None = None
     settled: bool = False
+    everywhere: bool = False
     released: bool = False
 
     @property
@@ -52,27 +54,53 @@ class Outcome:
 
 @dataclass(slots=True)
 class Board:
-    """Outcomes by object. Listeners hear of each change in the same turn of the loop."""
+    """Outcomes by object and fleet. Listeners hear of each change in the same turn of the loop."""
 
-    _outcomes: dict[Origin, Outcome] = field(default_factory=dict)
+    _outcomes: dict[Origin, dict[FleetId, Outcome]] = field(default_factory=dict)
     _listeners: list[Callable[[Origin], None]] = field(default_factory=list)
 
     def on_change(self, listener: Callable[[Origin], None]) -> None:
-        """Call `listener` with every object whose outcome changes."""
+        """Call `listener` with every object whose outcome in some fleet changes."""
         self._listeners.append(listener)
 
-    def get(self, origin: Origin) -> Outcome | None:
-        """Return the outcome, or None if nothing is known yet."""
-        return self._outcomes.get(origin)
+    def get(self, origin: Origin, fleet: FleetId) -> Outcome | None:
+        """Return the outcome in `fleet`, or None if nothing is known there yet.
 
-    def put(self, origin: Origin, outcome: Outcome) -> None:
+        What may still be in use, and whether the object is released, count all fleets: one that changes
+        its fleet is in two for a while.
+        """
+        found = self._outcomes.get(origin, {})
+        outcome = found.get(fleet)
+        if outcome is None or len(found) == 1:
+            return outcome
+        return replace(
+            outcome,
+            services=tuple(sorted({name for each in found.values() for name in each.services})),
+            released=all(each.released for each in found.values()),
+        )
+
+    def put(self, origin: Origin, fleet: FleetId, outcome: Outcome) -> None:
         """Set an outcome; an equal one is no change."""
-        if self._outcomes.get(origin) == outcome:
+        found = self._outcomes.setdefault(origin, {})
+        if found.get(fleet) == outcome:
             return
-        self._outcomes[origin] = outcome
+        found[fleet] = outcome
+        self._tell(origin)
+
+    def touch(self, origin: Origin) -> None:
+        """Tell of an object that belongs to other fleets than before."""
+        self._tell(origin)
+
+    def drop(self, origin: Origin, fleet: FleetId) -> None:
+        """Forget an object that is gone from the fleet."""
+        found = self._outcomes.get(origin, {})
+        if found.pop(fleet, None) is None:
+            return
+        if found:
+            self._tell(origin)
+        else:
+            del self._outcomes[origin]
+
+    def _tell(self, origin: Origin) -> None:
         for listener in self._listeners:
             listener(origin)
-
-    def drop(self, origin: Origin) -> None:
-        """Forget an object that is gone."""
-        self._outcomes.pop(origin, None)

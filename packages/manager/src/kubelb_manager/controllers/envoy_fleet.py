@@ -1,14 +1,16 @@
-"""Key: a tenant's namespace. The pods of its fleet, their certificate, the address that Ingresses share.
+"""Key: a fleet. Its pods, their certificate, and the headless Service that says which of them are ready.
 
-A fleet exists while the tenant has something to serve. It goes when nothing is left, objects that
-are being deleted included: these wait for their Envoys to let go.
+A fleet exists while it has to have some object (`gather.fleets`), and for `IDLE` after that, for clients
+that are still on their way to it. Objects that are being deleted count: these wait for their Envoys to let go.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kubelb_common import names
 from kubelb_common.kube import resources
-from kubelb_common.kube.port import Object
+from kubelb_common.kube.port import Object, Resource
 from kubelb_common.objects import view
 from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.controller import DONE, Again, Controller, Result
@@ -20,20 +22,25 @@ from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.controllers.xds_identity import XdsIdentity
 from kubelb_manager.desired import envoy_fleet as desired
 from kubelb_manager.desired import service as desired_service
+from kubelb_manager.gather.fleets import Fleets
+from kubelb_manager.ir.model import FleetId, Origin
 from kubelb_manager.settings import in_force
-from kubelb_manager.settings.merged import envoy, merged
+from kubelb_manager.settings.merged import envoy
 
 #: Certificates are looked at this often; they are renewed at two thirds of their life.
 _CERTIFICATE_PERIOD = 12 * 3600.0
 _CERTIFICATE_REST = 60.0
+#: Seconds that a fleet outlives its last object, for connections that are on their way to it.
+IDLE = 300.0
 
 
 class EnvoyFleetController:
-    """Keeps one shared fleet per tenant."""
+    """Keeps the fleets that objects need."""
 
     def __init__(
         self,
         hub: Hub,
+        fleets: Fleets,
         identity: XdsIdentity,
         *,
         namespace: str,
@@ -43,88 +50,135 @@ class EnvoyFleetController:
     ) -> None:
         self._hub = hub
         self._informers = informers = hub.informers
+        self._fleets = fleets
         self._identity = identity
         self._namespace = namespace
         self._image = image
         self._bootstrap = render(bootstrap)
         self._clock = clock
-        #: When a fleet's certificate was last looked at; Routes come far more often than it changes.
-        self._looked_at: dict[str, float] = {}
+        #: When a fleet's certificate was last looked at; objects come far more often than it changes.
+        self._looked_at: dict[FleetId, float] = {}
+        #: Since when a fleet has nothing to serve.
+        self._idle_since: dict[FleetId, float] = {}
         self.controller = Controller("envoy-fleet", self.reconcile, workers=2, clock=clock)
-        for informer in (informers.routes, informers.load_balancers):
-            self.controller.watch(informer, _namespace_key, when=_comes_or_goes)
-        for informer in (informers.services, informers.deployments, informers.daemon_sets):
-            self.controller.watch(informer, _namespace_key, when=_spec_moved)
-        self.controller.watch(informers.tenants, lambda obj: [ObjectKey("", names.tenant_namespace(view.name(obj)))])
-        self.controller.watch(informers.namespaces, lambda obj: [ObjectKey("", view.name(obj))])
+        for kind, informer in (("Route", informers.routes), ("LoadBalancer", informers.load_balancers)):
+            self.controller.watch(informer, self._fleets_of(kind), when=_comes_or_goes)
+        for informer in (informers.deployments, informers.daemon_sets):
+            self.controller.watch(informer, _fleet_of_workload, when=_spec_moved)
+        self.controller.watch(informers.services, self._fleets_of_service, when=_spec_moved)
+        self.controller.watch(informers.tenants, lambda obj: self._all_of(names.tenant_namespace(view.name(obj))))
+        self.controller.watch(informers.namespaces, lambda obj: self._all_of(view.name(obj)))
         self.controller.watch(informers.configs, lambda _obj: self._everybody())
 
+    # Which fleets something may concern -----------------------------------------------------------
+
+    def _fleets_of(self, kind: str) -> Callable[[Object], list[ObjectKey]]:
+        def keys(obj: Object) -> list[ObjectKey]:
+            return self._keys(Origin(kind, view.namespace(obj), view.name(obj)))
+
+        return keys
+
+    def _keys(self, origin: Origin) -> list[ObjectKey]:
+        return [ObjectKey(*fleet) for fleet in self._fleets.of(origin)]
+
+    def _fleets_of_service(self, service: Object) -> list[ObjectKey]:
+        """A Service that came to lead elsewhere may leave a fleet without use, so all of its tenant's are looked at."""
+        namespace = view.namespace(service)
+        if view.labels(service).get(names.LABEL_FLEET) == names.fleet_label(*self._fleets.shared_by_all):
+            return [ObjectKey(*self._fleets.shared_by_all)]
+        return self._workloads(namespace) + self._all_of(namespace)
+
+    def _all_of(self, namespace: str) -> list[ObjectKey]:
+        """Return the fleets that a tenant's objects need, and those that it has."""
+        keys = {ObjectKey(*fleet) for origin in self._origins(namespace) for fleet in self._fleets.of(origin)}
+        return sorted(keys.union(self._workloads(namespace), self._workloads(self._namespace)))
+
+    def _workloads(self, namespace: str) -> list[ObjectKey]:
+        workloads = (self._informers.deployments.store, self._informers.daemon_sets.store)
+        return [key for store in workloads for obj in store.list(namespace) for key in _fleet_of_workload(obj)]
+
     def _everybody(self) -> list[ObjectKey]:
-        return [ObjectKey("", view.name(item)) for item in self._informers.namespaces.store.list()]
+        namespaces = self._informers.namespaces.store.list()
+        return sorted({key for item in namespaces for key in self._all_of(view.name(item))})
+
+    def _origins(self, namespace: str | None) -> list[Origin]:
+        """Return one Origin for each LoadBalancer, and one for all Routes of each tenant, which share their fleets."""
+        routes = {view.namespace(route) for route in self._informers.routes.store.list(namespace)}
+        load_balancers = self._informers.load_balancers.store.list(namespace)
+        return [
+            *(Origin("Route", home, "") for home in sorted(routes)),
+            *(Origin("LoadBalancer", view.namespace(lb), view.name(lb)) for lb in load_balancers),
+        ]
+
+    # One fleet --------------------------------------------------------------------------------------
 
     async def reconcile(self, key: ObjectKey) -> Result:
-        """Bring the tenant's pods and shared Service to what it needs."""
-        namespace = key.name
-        home = self._informers.namespaces.store.get(None, namespace)
-        tenant = self._informers.tenants.store.get(None, names.tenant_of_namespace(namespace))
-        if home is None or view.deleting(home) or tenant is None or self._unknown(tenant):
-            return DONE
-        routes = self._informers.routes.store.list(namespace)
-        live_routes = [route for route in routes if not view.deleting(route)]
-        load_balancers = self._informers.load_balancers.store.list(namespace)
-        if view.deleting(tenant):
-            live_routes = []
-        await self._shared_address(tenant, namespace, wanted=bool(live_routes))
-        if not routes and not load_balancers:
-            self._looked_at.pop(namespace, None)
-            await self._remove(namespace)
-            return DONE
-        await self._ensure(tenant, namespace)
-        return Again(_CERTIFICATE_PERIOD)
-
-    def _unknown(self, tenant: Object) -> bool:
-        """Whether the settings were never good: then what is there stays as it is."""
+        """Bring a fleet's pods to what its objects need."""
+        fleet = FleetId(*key)
+        tenant: Object | None = None
+        if fleet != self._fleets.shared_by_all:
+            home = self._informers.namespaces.store.get(None, fleet.namespace)
+            tenant = self._informers.tenants.store.get(None, names.tenant_of_namespace(fleet.namespace))
+            if home is None or view.deleting(home) or tenant is None:
+                self._forget(fleet)
+                return DONE
         config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
-        return not view.deleting(tenant) and (in_force.never_good(tenant) or in_force.never_good(config))
+        if in_force.undecided(config, tenant):
+            return DONE
+        if self._is_needed(fleet):
+            self._idle_since.pop(fleet, None)
+            await self._ensure(tenant, fleet)
+            return Again(_CERTIFICATE_PERIOD)
+        now = self._clock.monotonic()
+        left = self._idle_since.setdefault(fleet, now) + IDLE - now
+        if left > 0 and not view.deleting(tenant or {}):
+            return Again(left)
+        await self._remove(fleet)
+        self._forget(fleet)
+        return DONE
 
-    async def _shared_address(self, tenant: Object, namespace: str, *, wanted: bool) -> None:
-        live = self._hub.live(resources.SERVICES, namespace, names.INGRESS_SERVICE)
-        config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
-        settings = merged(config, tenant)
-        if wanted and settings.ingress_disabled:
-            return  # what is there keeps its address, with no listener behind it
-        if wanted:
-            goal = desired_service.ingress(tenant, namespace, fleet=names.SHARED_FLEET, settings=settings)
-            await apply.ensure(self._hub, resources.SERVICES, goal, live)
-        else:
-            await apply.remove(self._hub, resources.SERVICES, live)
+    def _is_needed(self, fleet: FleetId) -> bool:
+        within = None if fleet == self._fleets.shared_by_all else fleet.namespace
+        return any(fleet in self._fleets.of(origin) for origin in self._origins(within))
 
-    async def _ensure(self, tenant: Object, namespace: str) -> None:
+    def _forget(self, fleet: FleetId) -> None:
+        self._looked_at.pop(fleet, None)
+        self._idle_since.pop(fleet, None)
+
+    async def _ensure(self, tenant: Object | None, fleet: FleetId) -> None:
         config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
         settings = envoy(config, tenant)
         now = self._clock.monotonic()
-        if now - self._looked_at.get(namespace, -_CERTIFICATE_REST) >= _CERTIFICATE_REST:
-            await self._identity.ensure_client(tenant, namespace, names.SHARED_FLEET)
-            self._looked_at[namespace] = now
-        goal = desired.workload(
-            tenant,
-            namespace,
-            names.SHARED_FLEET,
-            bootstrap=self._bootstrap,
-            image=self._image,
-            settings=settings,
-        )
-        await self._workload(namespace, daemon_set=settings.use_daemon_set, goal=goal)
+        if now - self._looked_at.get(fleet, -_CERTIFICATE_REST) >= _CERTIFICATE_REST:
+            await self._identity.ensure_client(tenant, *fleet)
+            self._looked_at[fleet] = now
+        await self._members(fleet, desired_service.members(tenant, fleet))
+        goal = desired.workload(tenant, *fleet, bootstrap=self._bootstrap, image=self._image, settings=settings)
+        await self._workload(fleet, daemon_set=settings.use_daemon_set, goal=goal)
 
-    async def _remove(self, namespace: str) -> None:
-        await self._workload(namespace, daemon_set=False, goal=None)
+    async def _members(self, fleet: FleetId, goal: Object | None) -> None:
+        live = self._hub.live(resources.SERVICES, fleet.namespace, names.fleet_members(*fleet))
+        if goal is None:
+            await apply.remove(self._hub, resources.SERVICES, live)
+        else:
+            await apply.ensure(self._hub, resources.SERVICES, goal, live)
 
-    async def _workload(self, namespace: str, *, daemon_set: bool, goal: Object | None) -> None:
+    async def _remove(self, fleet: FleetId) -> None:
+        await self._workload(fleet, daemon_set=False, goal=None)
+        await self._members(fleet, None)
+        await self._remove_secret(fleet)
+
+    async def _remove_secret(self, fleet: FleetId) -> None:
+        name = desired.xds_secret_name(*fleet)
+        live = await apply.read(self._hub, resources.SECRETS, name, fleet.namespace)
+        await apply.remove(self._hub, resources.SECRETS, live)
+
+    async def _workload(self, fleet: FleetId, *, daemon_set: bool, goal: Object | None) -> None:
         """Have one workload of the wanted kind, then none of the other (contract, defect 64)."""
-        name = desired.workload_name(namespace)
-        kinds = [
-            (resources.DEPLOYMENTS, self._hub.live(resources.DEPLOYMENTS, namespace, name)),
-            (resources.DAEMON_SETS, self._hub.live(resources.DAEMON_SETS, namespace, name)),
+        name = desired.workload_name(*fleet)
+        kinds: list[tuple[Resource, Object | None]] = [
+            (resources.DEPLOYMENTS, self._hub.live(resources.DEPLOYMENTS, fleet.namespace, name)),
+            (resources.DAEMON_SETS, self._hub.live(resources.DAEMON_SETS, fleet.namespace, name)),
         ]
         (kind, live), (other, stale) = reversed(kinds) if daemon_set else kinds
         if goal is None:
@@ -134,8 +188,9 @@ class EnvoyFleetController:
         await apply.remove(self._hub, other, stale)
 
 
-def _namespace_key(obj: Object) -> list[ObjectKey]:
-    return [ObjectKey("", view.namespace(obj))]
+def _fleet_of_workload(obj: Object) -> list[ObjectKey]:
+    name = view.annotations(obj).get(names.ANNOTATION_FLEET)
+    return [ObjectKey(view.namespace(obj), name)] if name else []
 
 
 def _comes_or_goes(change: Change) -> bool:

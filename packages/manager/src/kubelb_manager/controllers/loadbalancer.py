@@ -19,7 +19,10 @@ from kubelb_manager.controllers.address_gate import AddressGate
 from kubelb_manager.controllers.board import Board, Outcome
 from kubelb_manager.controllers.events import Events
 from kubelb_manager.controllers.hub import Hub
-from kubelb_manager.ir.model import Endpoint, Origin
+from kubelb_manager.desired import service as desired_service
+from kubelb_manager.gather.fleets import Fleets
+from kubelb_manager.gather.stores import BY_PORT
+from kubelb_manager.ir.model import Endpoint, FleetId, Origin
 from kubelb_manager.ports import declared
 from kubelb_manager.ports.table import PortKey, allocate, from_status
 from kubelb_manager.probes.nodeport import Connect, connects
@@ -31,8 +34,11 @@ KIND = "LoadBalancer"
 class LoadBalancerController:
     """The one writer of LoadBalancer status (ruling 31)."""
 
-    def __init__(self, hub: Hub, board: Board, events: Events, clock: Clock, connect: Connect = connects) -> None:
+    def __init__(
+        self, hub: Hub, fleets: Fleets, board: Board, events: Events, clock: Clock, connect: Connect = connects
+    ) -> None:
         self._hub = hub
+        self._fleets = fleets
         self._events = events
         self._informers = informers = hub.informers
         self._board = board
@@ -61,7 +67,8 @@ class LoadBalancerController:
         if lb is None:
             self._release(key, frozenset())
             return DONE
-        outcome = self._board.get(Origin(KIND, key.namespace, key.name))
+        origin = _origin(lb)
+        outcome = self._board.get(origin, self._fleets.serving(origin))
         if outcome is not None and outcome.uid != view.uid(lb):
             outcome = None
         service = self._hub.live(resources.SERVICES, key.namespace, names.load_balancer_service(key.name))
@@ -78,7 +85,8 @@ class LoadBalancerController:
                 await apply.remove(self._hub, resources.SERVICES, service)
                 service = None
             elif outcome.copy is not None and _carries(outcome.copy, ports):
-                service = await apply.ensure(self._hub, resources.SERVICES, outcome.copy, service)
+                goal = desired_service.bound(outcome.copy, self._fleet(origin, lb, service))
+                service = await apply.ensure(self._hub, resources.SERVICES, goal, service)
         lb = self._hub.live(resources.LOAD_BALANCERS, *key) or lb
         if outcome is not None and outcome.programmed and not self._answers(key, lb, service):
             return DONE  # the gate tells
@@ -86,6 +94,16 @@ class LoadBalancerController:
         await self._events.tell(lb, view.objects(wanted, "conditions"))
         await status.write(self._hub, resources.LOAD_BALANCERS, lb, wanted)
         return DONE
+
+    def _fleet(self, origin: Origin, lb: Object, service: Object | None) -> FleetId:
+        """Return the fleet that the Service leads to: the one before, until the target serves (make before break)."""
+        target = self._fleets.target(origin)
+        bound = None if service is None else self._fleets.bound_by(origin, service)
+        if bound is None or bound == target:
+            return target
+        there = self._board.get(origin, target)
+        ready = there is not None and there.everywhere and there.generation == view.generation(lb)
+        return target if ready else bound
 
     def _answers(self, key: ObjectKey, lb: Object, service: Object | None) -> bool:
         """Whether the address that would be shown first takes connections."""
@@ -98,11 +116,18 @@ class LoadBalancerController:
 
     def _ports(self, lb: Object) -> dict[PortKey, int]:
         """Return Envoy's port for each port of `lb`; what is given out is remembered until the store has it."""
-        namespace = view.namespace(lb)
-        table = from_status(self._informers.load_balancers.store.list(namespace))
-        table |= {key: port for key, port in self._given.items() if key.namespace == namespace}
-        found = dict(allocate(table, declared.wanted(lb)).ports)
-        self._release(ObjectKey(namespace, view.name(lb)), frozenset(found))
+        store, namespace = self._informers.load_balancers.store, view.namespace(lb)
+        # In the global fleet all tenants share one range.
+        within = None if self._fleets.target(_origin(lb)) == self._fleets.shared_by_all else namespace
+        table = from_status(store.list(within))
+        table |= {key: port for key, port in self._given.items() if within in (None, key.namespace)}
+        elsewhere = set() if within is None else {port for key, port in self._given.items() if key.namespace != within}
+
+        def is_taken(port: int) -> bool:
+            return port in elsewhere or store.has(BY_PORT, str(port))
+
+        found = dict(allocate(table, declared.wanted(lb), avoid=is_taken).ports)
+        self._release(ObjectKey.of(lb), frozenset(found))
         self._given |= found
         return found
 
@@ -135,6 +160,10 @@ class LoadBalancerController:
         if outcome is not None and outcome.released:
             await apply.finish(self._hub, resources.LOAD_BALANCERS, lb)
             self._release(ObjectKey.of(lb), frozenset())
+
+
+def _origin(lb: Object) -> Origin:
+    return Origin(KIND, view.namespace(lb), view.name(lb))
 
 
 def _is_overtaken(outcome: Outcome, lb: Object, ports: dict[PortKey, int]) -> bool:

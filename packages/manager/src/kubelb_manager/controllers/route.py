@@ -22,6 +22,7 @@ from kubelb_manager.controllers.board import Board, Outcome
 from kubelb_manager.controllers.events import Events
 from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.desired import copies
+from kubelb_manager.gather.fleets import Fleets
 from kubelb_manager.gather.stores import BY_OWNER
 from kubelb_manager.ir.model import Endpoint, Origin
 from kubelb_manager.probes.nodeport import Connect, connects
@@ -38,8 +39,11 @@ HTTP_PORT = 80
 class RouteController:
     """The one writer of Route status (ruling 31)."""
 
-    def __init__(self, hub: Hub, board: Board, events: Events, clock: Clock, connect: Connect = connects) -> None:
+    def __init__(
+        self, hub: Hub, fleets: Fleets, board: Board, events: Events, clock: Clock, connect: Connect = connects
+    ) -> None:
         self._hub = hub
+        self._fleets = fleets
         self._events = events
         self._informers = informers = hub.informers
         self._board = board
@@ -73,7 +77,8 @@ class RouteController:
         route = self._hub.live(resources.ROUTES, *key)
         if route is None:
             return DONE
-        outcome = self._board.get(Origin(KIND, key.namespace, key.name))
+        origin = Origin(KIND, key.namespace, key.name)
+        outcome = self._board.get(origin, self._fleets.serving(origin))
         if outcome is not None and outcome.uid != view.uid(route):
             outcome = None
         if view.deleting(route):

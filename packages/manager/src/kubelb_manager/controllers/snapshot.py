@@ -1,4 +1,8 @@
-"""Key: a tenant's namespace. Gather, translate, roll out, publish, and say what came of each object.
+"""Key: a fleet. Gather, translate, roll out, publish, and say what came of each object.
+
+An object belongs to the fleet that the topology names, and to the one that its Service still points at
+(`gather.fleets`); from a fleet that neither names any more it goes after `LINGER`, when clients that
+were on their way there have arrived.
 
 A pass publishes what follows from the stores as they are. It looks again at the objects that changed
 (at all of them when something that they share did), and at those about which a word is still due, so
@@ -27,8 +31,9 @@ from kubelb_manager.controllers.board import PROGRAMMED, Board, Outcome
 from kubelb_manager.controllers.fleet_view import FleetView
 from kubelb_manager.delivery.cache import Cache
 from kubelb_manager.delivery.messages import Nack
-from kubelb_manager.gather.bundle import Frame, Gatherer
-from kubelb_manager.ir.model import Endpoint, Fleet, Origin, Part
+from kubelb_manager.gather.bundle import Gatherer
+from kubelb_manager.gather.fleets import Fleets
+from kubelb_manager.ir.model import ClientAddress, Endpoint, Fleet, FleetId, Origin, Part
 from kubelb_manager.ports.table import PortKey
 from kubelb_manager.probes.nodeport import Connect, NodePortProber, connects
 from kubelb_manager.rollout.rollout import REMOVAL_BOUND, Phase, Rollout, Step
@@ -48,6 +53,9 @@ _STEPS = 4
 _WAITING_PERIOD = 0.25
 #: The acknowledgements of several Envoys come within this time, and nothing but a status waits for them.
 _ACKNOWLEDGEMENTS_JOIN = 0.01
+#: Seconds that an object stays in a fleet to which its Service no longer leads: kube-proxies and load balancers
+#: learn of that within a second or two, connections that are kept alive by clients live longer.
+LINGER = 300.0
 
 
 @dataclass(slots=True)
@@ -56,12 +64,15 @@ class _State:
 
     rollout: Rollout = field(default_factory=Rollout)
     memo: MergeMemo = field(default_factory=MergeMemo)
-    context: Context | None = None
-    #: Objects that changed since the last pass.
+    #: What the objects of each tenant share, by its namespace.
+    contexts: dict[str, Context] = field(default_factory=dict)
+    #: Objects that changed since the last pass, and tenants of whom something that their objects share may have.
     changed: set[Origin] = field(default_factory=set)
+    stale: set[str] = field(default_factory=set)
+    #: Objects that another fleet serves now, and until when they stay here.
+    lingering: dict[Origin, float] = field(default_factory=dict)
     translated: dict[Origin, Translated] = field(default_factory=dict)
     wanted: dict[Origin, Part] = field(default_factory=dict)
-    hostnames: dict[Origin, tuple[str, ...]] = field(default_factory=dict)
     #: Objects about which a word is still due, or that still hold clusters they let go of.
     restless: set[Origin] = field(default_factory=set)
     latched: dict[Origin, tuple[str, int]] = field(default_factory=dict)
@@ -79,7 +90,7 @@ class _State:
         for table in (
             self.translated,
             self.wanted,
-            self.hostnames,
+            self.lingering,
             self.latched,
             self.adopted_at,
             self.deleting_since,
@@ -95,6 +106,7 @@ class SnapshotController:
     def __init__(
         self,
         gatherer: Gatherer,
+        fleets: Fleets,
         cache: Cache,
         generator: Generator,
         board: Board,
@@ -102,11 +114,20 @@ class SnapshotController:
         connect: Connect = connects,
     ) -> None:
         self._gatherer = gatherer
+        self._fleets = fleets
         self._cache = cache
         self._generator = generator
         self._board = board
         self._clock = clock
-        self._states: dict[str, _State] = {}
+        self._states: dict[FleetId, _State] = {}
+        self._by_label: dict[str, FleetId] = {}
+        #: Fleets that have to have each object, and the fleets of each tenant's objects, by its namespace.
+        self._assigned: dict[Origin, tuple[FleetId, ...]] = {}
+        self._fleets_of: dict[str, set[FleetId]] = {}
+        #: Fleets that objects linger in.
+        self._left: dict[Origin, set[FleetId]] = {}
+        #: Names that objects give as addresses, by the tenant's namespace.
+        self._hostnames: dict[str, dict[Origin, tuple[str, ...]]] = {}
         #: What fits beside a tenant's other objects, and beside other tenants.
         self.gate = Gate(self._objects_again)
         self.prober = NodePortProber(clock, self._on_answer, connect)
@@ -118,133 +139,239 @@ class SnapshotController:
         stores = self._gatherer.informers
         stores.routes.on_change(lambda change: self._on_object("Route", change))
         stores.load_balancers.on_change(lambda change: self._on_object("LoadBalancer", change))
-        for informer in (stores.addresses, stores.slices):
-            self.controller.watch(informer, lambda obj: [ObjectKey("", view.namespace(obj))])
-        self.controller.watch(
-            stores.tenants, lambda obj: [ObjectKey("", names.tenant_namespace(view.name(obj)))], when=_spec_changed
-        )
-        self.controller.watch(stores.namespaces, lambda obj: [ObjectKey("", view.name(obj))], when=_spec_changed)
+        stores.services.on_change(self._on_service)
+        self.controller.watch(stores.slices, self._fleet_of_slice)
+        stores.addresses.on_change(self._on_addresses)
+        stores.tenants.on_change(self._on_tenant)
         for informer in (stores.configs, stores.service_cidrs):
-            self.controller.watch(informer, self._everybody, when=_spec_changed)
-        self.controller.watch(stores.nodes, self._everybody, when=_node_moved)
+            informer.on_change(lambda change: self.everybody_again() if _spec_changed(change) else None)
+        stores.nodes.on_change(lambda change: self.everybody_again() if _node_moved(change) else None)
+        stores.namespaces.on_change(self._on_namespace)
 
     def _on_object(self, kind: str, change: Change) -> None:
         """Note which object changed; what we wrote ourselves is no change."""
         if not _matters(change):
             return
-        obj = change.new if change.new is not None else change.old
-        assert obj is not None
+        obj = _either(change)
         origin = Origin(kind, view.namespace(obj), view.name(obj))
         self.gate.object(origin, change.new)
-        self._objects_again([origin])
+        self._note_hostnames(origin)
+        self._assign(origin)
 
     def _objects_again(self, origins: Iterable[Origin]) -> None:
         """Have objects translated again."""
         for origin in origins:
-            state = self._states.get(origin.namespace)
-            if state is not None:
-                state.changed.add(origin)
-            self.controller.enqueue(ObjectKey("", origin.namespace))
+            self._assign(origin)
 
-    def _everybody(self, _obj: Object) -> list[ObjectKey]:
-        return [ObjectKey("", namespace) for namespace in self._states]
+    def _on_service(self, change: Change) -> None:
+        """See whether a Service of ours came to point at another fleet."""
+        if change.old is not None and change.new is not None and view.labels(change.old) == view.labels(change.new):
+            return
+        service = _either(change)
+        namespace, name = view.namespace(service), view.name(service)
+        if name == names.INGRESS_SERVICE:
+            moved = [each for each in self._origins(namespace) if each.kind == "Route"]
+        else:
+            moved = [Origin("LoadBalancer", namespace, names.load_balancer_of_service(name))]
+        for origin in moved:
+            if origin in self._assigned and self._fleets.of(origin) != self._assigned[origin]:
+                self._assign(origin)
+
+    def _on_addresses(self, change: Change) -> None:
+        """A tenant's nodes are its own endpoints, and nobody else's: others hear of it in their next pass."""
+        own = view.namespace(_either(change))
+        for state in self._states.values():
+            state.stale |= state.contexts.keys()
+        self._touch(own)
+
+    def _on_tenant(self, change: Change) -> None:
+        if _spec_changed(change):
+            self._touch(names.tenant_namespace(view.name(_either(change))), reassign=True)
+
+    def _on_namespace(self, change: Change) -> None:
+        if _spec_changed(change):
+            self._touch(view.name(_either(change)))
+
+    def _fleet_of_slice(self, piece: Object) -> list[ObjectKey]:
+        fleet = self._by_label.get(view.labels(piece).get(names.LABEL_FLEET, ""))
+        return [ObjectKey(*fleet)] if fleet is not None else []
+
+    def _touch(self, namespace: str, *, reassign: bool = False) -> None:
+        """Look again at what a tenant's objects share, and with `reassign` at the fleets that they belong to."""
+        if reassign:
+            for origin in self._origins(namespace):
+                if self._fleets.of(origin) != self._assigned.get(origin):
+                    self._assign(origin)
+        for fleet in self._fleets_of.get(namespace, ()):
+            self._states[fleet].stale.add(namespace)
+            self.controller.enqueue(ObjectKey(*fleet))
+
+    def _origins(self, namespace: str) -> list[Origin]:
+        return self._gatherer.origins(namespace)
 
     def everybody_again(self) -> None:
         """Have every fleet looked at."""
-        for key in self._everybody({}):
-            self.controller.enqueue(key)
+        for namespace in list(self._fleets_of):
+            self._touch(namespace, reassign=True)
+
+    def _assign(self, origin: Origin) -> None:
+        """Bring an object that changed, or that belongs to other fleets than before, to all of them."""
+        before = self._assigned.pop(origin, ())
+        now = () if self._gatherer.live(origin) is None else self._fleets.of(origin)
+        if now:
+            self._assigned[origin] = now
+        for fleet in {*before, *now, *self._left.get(origin, ())}:
+            if fleet not in self._states:
+                self._states[fleet] = _State()
+                self._by_label[names.fleet_label(*fleet)] = fleet
+            self._states[fleet].changed.add(origin)
+            self._fleets_of.setdefault(origin.namespace, set()).add(fleet)
+            self.controller.enqueue(ObjectKey(*fleet))
+        if before and now and before != now:
+            self._board.touch(origin)
+
+    def _note_hostnames(self, origin: Origin) -> None:
+        obj = self._gatherer.live(origin)
+        found = hostnames_of(obj) if obj is not None else ()
+        known = self._hostnames.setdefault(origin.namespace, {})
+        if found:
+            known[origin] = found
+        else:
+            known.pop(origin, None)
 
     def _on_progress(self, fleet_key: str) -> None:
-        namespace = fleet_key.partition("/")[0]
-        state = self._states.get(namespace)
+        fleet = FleetId(*fleet_key.split("/", 1))
+        state = self._states.get(fleet)
         if state is None:
             return
         if state.rollout.waiting:
-            self.controller.enqueue(ObjectKey("", namespace))  # traffic waits for this one
-        elif state.rollout.pending or state.restless:
-            self.controller.enqueue(ObjectKey("", namespace), after=_ACKNOWLEDGEMENTS_JOIN)
+            self.controller.enqueue(ObjectKey(*fleet))  # traffic waits for this one
+        elif state.rollout.pending or state.restless or not state.translated:
+            self.controller.enqueue(ObjectKey(*fleet), after=_ACKNOWLEDGEMENTS_JOIN)
 
     def _on_answer(self, endpoint: Endpoint) -> None:
-        for namespace, state in self._states.items():
+        for fleet, state in self._states.items():
             if endpoint in state.asked:
-                self.controller.enqueue(ObjectKey("", namespace))
+                self.controller.enqueue(ObjectKey(*fleet))
 
     # One pass ------------------------------------------------------------------------------------
 
     async def reconcile(self, key: ObjectKey) -> Result:
         """Publish what follows from the stores now."""
-        namespace = key.name
-        if self._gatherer.informers.namespaces.store.get(None, namespace) is None:
-            self._forget(namespace)
-            return DONE
-        state = self._states.get(namespace)
+        fleet = FleetId(*key)
+        state = self._states.get(fleet)
         if state is None:
-            state = self._states[namespace] = _State(changed=set(self._gatherer.origins(namespace)))
-        for origin in state.changed:
-            self._note_hostnames(state, origin)
-        frame = self._gatherer.frame(namespace, {name for found in state.hostnames.values() for name in found})
-        if frame.tenant is None:
-            # Without its Tenant nothing is known of the namespace's rights: what is live stays as it is.
             return DONE
-        self._translate(state, frame)
-        wake_at = self._roll_out(state, frame)
-        waits = self._tell(state, frame)
+        self._translate(state, fleet)
+        ready = self._gatherer.ready_pods(fleet)
+        wake_at = self._roll_out(state, fleet, ready)
+        waits = self._tell(state, fleet, ready)
+        if self._is_over(state, fleet):
+            self._forget(fleet)
+            return DONE
         return self._again(state, wake_at, waits=waits)
 
-    def _note_hostnames(self, state: _State, origin: Origin) -> None:
-        obj = self._gatherer.live(origin)
-        found = hostnames_of(obj) if obj is not None else ()
-        if found:
-            state.hostnames[origin] = found
-        else:
-            state.hostnames.pop(origin, None)
+    def _contexts(self, state: _State, changed: set[Origin]) -> set[Origin]:
+        """Bring the tenants' contexts up to date; return what is to be translated.
 
-    def _translate(self, state: _State, frame: Frame) -> None:
-        """Translate what changed: single objects, or all when they share something new."""
+        Without its Tenant nothing is known of a namespace's rights: what is live there stays as it is.
+        """
+        stale, state.stale = state.stale, set()
+        out: set[Origin] = set()
+        for namespace in sorted(stale | {origin.namespace for origin in changed}):
+            own = {origin for origin in changed if origin.namespace == namespace}
+            hostnames = {name for found in self._hostnames.get(namespace, {}).values() for name in found}
+            context = self._gatherer.context(namespace, hostnames)
+            if context is None:
+                gone = {origin for origin in own if self._gatherer.live(origin) is None}
+                state.changed |= own - gone
+                out |= gone
+                continue
+            out |= own
+            if context is not state.contexts.get(namespace):
+                state.contexts[namespace] = context
+                known = {*state.translated, *state.undecided}
+                out |= {origin for origin in known if origin.namespace == namespace}
+            elif self._is_removing(namespace):
+                out |= {origin for origin in state.wanted if origin.namespace == namespace}
+        return out
+
+    def _is_removing(self, namespace: str) -> bool:
+        return view.deleting(self._gatherer.tenant(namespace) or {})
+
+    def _translate(self, state: _State, fleet: FleetId) -> None:
+        """Translate what changed: single objects, or all of a tenant when they share something new."""
         changed, state.changed = state.changed, set()
-        if frame.context is not state.context:
-            state.context = frame.context
-            changed = {*changed, *state.translated, *state.undecided}
-        removing = view.deleting(frame.tenant or {})
-        if removing and state.wanted:
-            changed = {*changed, *state.wanted}
+        changed = self._contexts(state, changed)
         needs_ports = any(origin.kind == "LoadBalancer" for origin in changed)
-        ports = self._gatherer.ports(frame.context.tenant_namespace) if needs_ports else {}
-        for origin in changed:
+        ports = self._ports(fleet, state) if needs_ports else {}
+        now = self._clock.monotonic()
+        for origin in sorted(changed):
             obj = self._gatherer.live(origin)
             if obj is None:
-                state.forget(origin)
-                self._board.drop(origin)
+                self._drop(state, fleet, origin)
                 continue
-            fresh = (
-                translate_route(obj, frame.context)
-                if origin.kind == "Route"
-                else translate_load_balancer(obj, frame.context, _own(ports, origin))
-            )
-            admitted = self.gate.judge(origin, obj, fresh, frame.context.settings.limits)
-            if admitted is None:
-                state.undecided.add(origin)
-                continue
-            state.undecided.discard(origin)
-            fresh, before = admitted, state.translated.get(origin)
-            result = state.translated[origin] = before if before == fresh and before is not None else fresh
-            if result.part is None or removing or view.deleting(obj):
-                state.wanted.pop(origin, None)
+            if fleet in self._assigned.get(origin, ()):
+                state.lingering.pop(origin, None)
+                self._left.get(origin, set()).discard(fleet)
+            elif origin in state.translated or origin in state.undecided:
+                state.lingering.setdefault(origin, now + LINGER)
+                self._left.setdefault(origin, set()).add(fleet)
             else:
-                state.wanted[origin] = result.part
-            state.restless.add(origin)
+                continue
+            self._translate_one(state, origin, obj, ports)
+        self._let_go(state, now)
         if changed:
             self._ask(state)
 
-    def _roll_out(self, state: _State, frame: Frame) -> float | None:
+    def _translate_one(self, state: _State, origin: Origin, obj: Object, ports: Mapping[PortKey, int]) -> None:
+        context = state.contexts[origin.namespace]
+        fresh = (
+            translate_route(obj, context)
+            if origin.kind == "Route"
+            else translate_load_balancer(obj, context, _own(ports, origin))
+        )
+        admitted = self.gate.judge(origin, obj, fresh, context.settings.limits)
+        if admitted is None:
+            state.undecided.add(origin)
+            return
+        state.undecided.discard(origin)
+        before = state.translated.get(origin)
+        result = state.translated[origin] = before if before == admitted and before is not None else admitted
+        if result.part is None or self._is_removing(origin.namespace) or view.deleting(obj):
+            state.wanted.pop(origin, None)
+        else:
+            state.wanted[origin] = result.part
+        state.restless.add(origin)
+
+    def _drop(self, state: _State, fleet: FleetId, origin: Origin) -> None:
+        """Forget an object that a fleet has nothing of any more."""
+        state.forget(origin)
+        self._board.drop(origin, fleet)
+        left = self._left.get(origin, set())
+        left.discard(fleet)
+        if not left:
+            self._left.pop(origin, None)
+
+    def _let_go(self, state: _State, now: float) -> None:
+        """Want no longer what another fleet serves, when the time has come."""
+        for origin in [origin for origin, until in state.lingering.items() if until <= now]:
+            state.wanted.pop(origin, None)
+            state.restless.add(origin)
+
+    def _ports(self, fleet: FleetId, state: _State) -> Mapping[PortKey, int]:
+        members = {*state.translated, *(origin for origin, fleets in self._assigned.items() if fleet in fleets)}
+        return self._gatherer.ports(sorted(origin for origin in members if origin.kind == "LoadBalancer"))
+
+    def _roll_out(self, state: _State, fleet: FleetId, ready: frozenset[str]) -> float | None:
         trusted = [origin for origin in state.wanted if self._was_judged(origin)] if state.rollout.opening else []
         wake_at: float | None = None
         for _ in range(_STEPS):
-            view_ = self._view(state, frame)
+            view_ = self._view(state, fleet, ready)
             now = self._clock.monotonic()
-            self._hear_refusals(state, frame, view_)
+            self._hear_refusals(state, fleet, view_)
             step = state.rollout.step(state.wanted, view_, now, trusted=trusted, undecided=bool(state.undecided))
-            generation = self._publish(state, frame, step)
+            generation = self._publish(state, fleet, step)
             state.rollout.published(generation, now)
             wake_at = step.wake_at
             if generation == state.generation and wake_at != now:
@@ -256,21 +383,18 @@ class SnapshotController:
         obj = self._gatherer.live(origin)
         return obj is not None and _was_judged(obj)
 
-    def _view(self, state: _State, frame: Frame) -> FleetView:
-        progress = self._cache.progress(_fleet_key(frame))
-        view_ = FleetView(progress, frame.ready_pods, self.prober.reach)
+    def _view(self, state: _State, fleet: FleetId, ready: frozenset[str]) -> FleetView:
+        view_ = FleetView(self._cache.progress(fleet.key), ready, self.prober.reach)
         if state.generation and view_.has_clusters(state.generation) and view_.has_routes(state.generation):
             state.rollout.settled(state.generation)
         return view_
 
-    def _publish(self, state: _State, frame: Frame, step: Step) -> int:
-        fleet, state.shadowed = merge(
-            _fleet_key(frame), step.parts, client=frame.context.client_address, memo=state.memo
-        )
-        fleet = replace(fleet, clusters=step.clusters)
+    def _publish(self, state: _State, fleet: FleetId, step: Step) -> int:
+        merged, state.shadowed = merge(fleet.key, step.parts, client=_client_address(state), memo=state.memo)
+        merged = replace(merged, clusters=step.clusters)
         if step.opening:
-            fleet = Fleet(fleet.key, clusters=step.clusters)
-        table = self._generator.table(fleet)
+            merged = Fleet(fleet.key, clusters=step.clusters)
+        table = self._generator.table(merged)
         return self._cache.publish(fleet.key, table, clusters_only=step.opening)
 
     def _ask(self, state: _State) -> None:
@@ -284,13 +408,13 @@ class SnapshotController:
         self.prober.forget(before - others)
         self.prober.ask(wanted - before)
 
-    def _hear_refusals(self, state: _State, frame: Frame, view_: FleetView) -> None:
+    def _hear_refusals(self, state: _State, fleet: FleetId, view_: FleetView) -> None:
         now = frozenset((stream.pod, nack) for stream in view_.progress.streams for nack in stream.nacks)
         for pod, nack in sorted(now - state.heard, key=lambda item: item[1].generation):
             text = programmed.refusal_text(nack.message)
             _log.warning(
                 "an Envoy refused configuration",
-                fleet=_fleet_key(frame),
+                fleet=fleet.key,
                 pod=pod,
                 type=nack.type_url.rpartition(".")[2],
                 names=list(nack.names),
@@ -304,28 +428,37 @@ class SnapshotController:
 
     # What came of it -----------------------------------------------------------------------------
 
-    def _tell(self, state: _State, frame: Frame) -> bool:
+    def _tell(self, state: _State, fleet: FleetId, ready: frozenset[str]) -> bool:
         """Put the outcome of every restless object; return whether one waits on."""
-        view_ = self._view(state, frame)
+        view_ = self._view(state, fleet, ready)
         for origin in sorted(state.restless - state.undecided):
             obj, result = self._gatherer.live(origin), state.translated.get(origin)
             if obj is None or result is None:
                 state.restless.discard(origin)
                 continue
-            outcome, quiet = self._outcome(state, view_, origin, obj, result, state.shadowed.get(origin, ()))
-            self._board.put(origin, outcome)
+            outcome, quiet = self._outcome(state, fleet, view_, origin, obj, result)
+            if self._has_left(state, view_, origin):
+                self._drop(state, fleet, origin)
+                continue
+            self._board.put(origin, fleet, outcome)
             if quiet and not state.rollout.is_leaving(origin) and not view.deleting(obj):
                 state.restless.discard(origin)
         return bool(state.restless)
 
+    def _has_left(self, state: _State, view_: FleetView, origin: Origin) -> bool:
+        """Whether another fleet serves the object, and no Envoy of this one has anything of it any more."""
+        if origin not in state.lingering or origin in state.wanted:
+            return False
+        return not state.rollout.clusters_of(origin, view_, self._clock.monotonic())
+
     def _outcome(
         self,
         state: _State,
+        fleet: FleetId,
         view_: FleetView,
         origin: Origin,
         obj: Object,
         result: Translated,
-        shadowed: tuple[str, ...],
     ) -> tuple[Outcome, bool]:
         now = self._clock.monotonic()
         clusters = state.rollout.clusters_of(origin, view_, now)
@@ -335,14 +468,18 @@ class SnapshotController:
             since = state.deleting_since.setdefault(origin, now)
             released = self._released(state, view_, origin, result, clusters, now - since)
         standing = None if view.deleting(obj) else state.rollout.standing(origin, view_)
-        verdict, quiet = None, True
+        verdict, quiet, everywhere = None, True, False
+        # What was programmed once stays so where traffic goes; another fleet has to show it first (ruling 12).
+        serves = self._fleets.serving(origin) == fleet
         if result.part is not None and standing is not None:
             generation = standing.generation
             if standing.phase is Phase.ADOPTED and state.adopted_at.get(origin, (0, 0.0))[0] != generation:
                 state.adopted_at[origin] = (generation, now)
             waited = now - state.adopted_at.get(origin, (0, now))[1]
             latched = state.latched.get(origin) == (view.uid(obj), view.generation(obj)) or _is_latched(obj)
-            verdict, quiet = programmed.judge(standing, view_.serving(generation), waited, latched=latched)
+            serving = view_.serving(generation)
+            everywhere = standing.phase is Phase.ADOPTED and generation > 0 and serving[0] == serving[1] > 0
+            verdict, quiet = programmed.judge(standing, serving, waited, latched=latched and serves)
             if verdict is not None and verdict.status == "True":
                 state.latched[origin] = (view.uid(obj), view.generation(obj))
         elif result.part is None and not view.deleting(obj):
@@ -350,13 +487,17 @@ class SnapshotController:
         outcome = Outcome(
             uid=view.uid(obj),
             generation=view.generation(obj),
-            verdicts=(*programmed.with_shadowed(result.verdicts, shadowed), *([verdict] if verdict else [])),
+            verdicts=(
+                *programmed.with_shadowed(result.verdicts, state.shadowed.get(origin, ())),
+                *([verdict] if verdict else []),
+            ),
             services=services,
             copy=result.copy,
             settled=verdict is not None,
+            everywhere=everywhere,
             released=released,
         )
-        return outcome, quiet
+        return outcome, quiet and (serves or everywhere or origin in state.lingering)
 
     def _released(
         self,
@@ -382,27 +523,45 @@ class SnapshotController:
 
     def _again(self, state: _State, wake_at: float | None, *, waits: bool) -> Result:
         """Say when the next pass is due if nothing happens before."""
+        now = self._clock.monotonic()
+        times = [until for origin, until in state.lingering.items() if origin in state.wanted]
         if wake_at is not None:
-            later = max(wake_at - self._clock.monotonic(), 0.0)
-            return Again(min(later, _WAITING_PERIOD) if state.rollout.pending else later)
+            times.append(wake_at)
         if state.rollout.pending:
-            return Again(_WAITING_PERIOD)
-        return Again(programmed.PARTIAL_AFTER) if waits else DONE
+            times.append(now + _WAITING_PERIOD)
+        elif waits:
+            times.append(now + programmed.PARTIAL_AFTER)
+        return Again(max(min(times) - now, 0.0)) if times else DONE
 
-    def _forget(self, namespace: str) -> None:
-        state = self._states.pop(namespace, None)
-        self._gatherer.forget(namespace)
-        key = f"{namespace}/{names.SHARED_FLEET}"
-        self._cache.remove(key)
-        self._generator.forget(key)
-        if state is not None:
-            self.prober.forget(state.asked - {e for other in self._states.values() for e in other.asked})
-            for origin in state.translated:
-                self._board.drop(origin)
+    def _is_over(self, state: _State, fleet: FleetId) -> bool:
+        """Whether nothing is left to serve, nor anybody to tell."""
+        if state.translated or state.undecided or state.changed or state.rollout.pending:
+            return False
+        return not self._cache.progress(fleet.key).streams
+
+    def _forget(self, fleet: FleetId) -> None:
+        state = self._states.pop(fleet)
+        self._by_label.pop(names.fleet_label(*fleet), None)
+        self._cache.remove(fleet.key)
+        self._generator.forget(fleet.key)
+        self.prober.forget(state.asked - {e for other in self._states.values() for e in other.asked})
+        for namespace, fleets in list(self._fleets_of.items()):
+            fleets.discard(fleet)
+            if not fleets:
+                del self._fleets_of[namespace]
+                self._gatherer.forget(namespace)
+                self._hostnames.pop(namespace, None)
 
 
-def _fleet_key(frame: Frame) -> str:
-    return f"{frame.context.tenant_namespace}/{frame.context.fleet}"
+def _either(change: Change) -> Object:
+    obj = change.new if change.new is not None else change.old
+    assert obj is not None
+    return obj
+
+
+def _client_address(state: _State) -> ClientAddress:
+    """Return whose word on a client's address counts; tenants that share a fleet have it from Config alike."""
+    return state.contexts[min(state.contexts)].client_address if state.contexts else ClientAddress()
 
 
 def _cluster_names(result: Translated) -> set[str]:

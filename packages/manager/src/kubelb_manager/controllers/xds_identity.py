@@ -77,7 +77,7 @@ class XdsIdentity:
         )
         return ServerTls(own.cert_pem, own.key_pem, self.authority.cert_pem)
 
-    async def ensure_client(self, tenant: Object, namespace: str, fleet: str) -> None:
+    async def ensure_client(self, owner: Object | None, namespace: str, fleet: str) -> None:
         """Keep the Secret with a fleet's certificate; renew it when it is due or from another authority."""
         name = envoy_fleet.xds_secret_name(namespace, fleet)
         live = await apply.read(self._client, resources.SECRETS, name, namespace)
@@ -92,7 +92,7 @@ class XdsIdentity:
             uris=(certificate_uri(namespace, fleet),),
         )
         wanted = envoy_fleet.xds_secret(
-            tenant, namespace, fleet, certificate=fresh.cert_pem, key=fresh.key_pem, ca=self.authority.cert_pem
+            owner, namespace, fleet, certificate=fresh.cert_pem, key=fresh.key_pem, ca=self.authority.cert_pem
         )
         await apply.ensure(self._client, resources.SECRETS, wanted, live)
 

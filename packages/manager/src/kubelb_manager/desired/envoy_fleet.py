@@ -40,7 +40,7 @@ def xds_secret_name(tenant_namespace: str, fleet: str = names.SHARED_FLEET) -> s
 
 
 def xds_secret(
-    tenant: Object,
+    owner: Object | None,
     tenant_namespace: str,
     fleet: str,
     *,
@@ -62,14 +62,14 @@ def xds_secret(
         xds_secret_name(tenant_namespace, fleet),
         tenant_namespace,
         labels={**meta.managed_labels(), **meta.fleet_labels(tenant_namespace, fleet)},
-        ownerReferences=[meta.owner_reference(tenant)],
+        ownerReferences=meta.owners(owner),
     )
     data = {name: base64.b64encode(value).decode() for name, value in sorted(content.items())}
     return {**out, "type": "kubernetes.io/tls", "data": data}
 
 
 def workload(
-    tenant: Object,
+    owner: Object | None,
     tenant_namespace: str,
     fleet: str,
     *,
@@ -80,7 +80,7 @@ def workload(
     """Return the Deployment or DaemonSet of a fleet.
 
     Args:
-        tenant: the Tenant object, the owner.
+        owner: the Tenant; None for the fleet of all tenants.
         tenant_namespace: where the pods run.
         fleet: the fleet's name.
         bootstrap: Envoy's configuration, as text for `--config-yaml`.
@@ -100,7 +100,8 @@ def workload(
             names.LABEL_APP_INSTANCE: names.label_value(tenant_namespace),
             names.LABEL_APP_MANAGED_BY: names.MANAGED_BY,
         },
-        ownerReferences=[meta.owner_reference(tenant)],
+        annotations={names.ANNOTATION_FLEET: fleet},
+        ownerReferences=meta.owners(owner),
     )
     # Overlay of at most one more pod at a time; a DaemonSet's surge needs no free host port here.
     rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}

@@ -87,7 +87,9 @@ def _metadata(live: Object, goal: Mapping[str, Any]) -> Object:
 
 def _service_spec(live: Mapping[str, Any], wanted: Object) -> Object:
     spec = copy.deepcopy(dict(live))
-    spec.update({key: value for key, value in wanted.items() if key not in ("ports", "loadBalancerClass")})
+    spec.update({key: value for key, value in wanted.items() if key not in ("ports", "loadBalancerClass", "clusterIP")})
+    if "selector" not in wanted:
+        spec.pop("selector", None)
     balanced = wanted["type"] == "LoadBalancer"
     spec["ports"] = _service_ports(live, wanted["ports"], keep=balanced)
     if not balanced:

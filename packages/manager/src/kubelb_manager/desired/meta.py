@@ -26,6 +26,11 @@ def owner_reference(owner: Object, *, controller: bool = True) -> Object:
     }
 
 
+def owners(owner: Object | None) -> list[Object]:
+    """Return the owner references of an object that this one owns; none if nobody does."""
+    return [] if owner is None else [owner_reference(owner)]
+
+
 def origin_labels(namespace: str, name: str) -> dict[str, str]:
     """Return the labels that name the tenant's object (valid names); a long name is shortened (ruling 25)."""
     return {names.LABEL_ORIGIN_NAMESPACE: namespace, names.LABEL_ORIGIN_NAME: names.label_value(name)}

@@ -1,4 +1,7 @@
-"""The fleet's Services: one for each LoadBalancer, and one for all Ingresses of a tenant.
+"""The Services that lead to fleets: one for each LoadBalancer, and one for all Ingresses of a tenant.
+
+They are made without saying which fleet they lead to; `bound` says that, and alone changes when the
+topology does: Services stay in the tenant's namespace, so that addresses survive (ruling 29).
 
 From a tenant's Service come port names, numbers and protocols, the choice between ClusterIP and
 LoadBalancer, and annotations that the propagation rules pass. Everything else is ours: selector,
@@ -13,6 +16,7 @@ from kubelb_common import names
 from kubelb_common.kube.port import Object
 from kubelb_manager import untrusted
 from kubelb_manager.desired import meta
+from kubelb_manager.ir.model import FleetId
 from kubelb_manager.settings.merged import Settings
 
 #: Envoy's port of the fleet's HTTP listener.
@@ -25,12 +29,11 @@ def service_port(name: str, port: int, target_port: int, protocol: str = "TCP") 
     return {**named, "port": port, "protocol": protocol, "targetPort": target_port}
 
 
-def load_balancer(lb: Object, *, fleet: str, settings: Settings, ports: Iterable[Object]) -> Object:
-    """Return the Service `envoy-<LoadBalancer>` in the LoadBalancer's namespace.
+def load_balancer(lb: Object, *, settings: Settings, ports: Iterable[Object]) -> Object:
+    """Return the Service `envoy-<LoadBalancer>` in the LoadBalancer's namespace, not bound to a fleet yet.
 
     Args:
         lb: an accepted LoadBalancer; it becomes the owner.
-        fleet: the fleet that serves it.
         settings: class and annotations.
         ports: from `service_port`, the target port being Envoy's.
     """
@@ -48,7 +51,6 @@ def load_balancer(lb: Object, *, fleet: str, settings: Settings, ports: Iterable
         namespace,
         labels={
             **meta.managed_labels(),
-            **meta.fleet_labels(namespace, fleet),
             **origin,
             names.LABEL_TENANT: names.label_value(namespace),
             names.LABEL_LB_NAME: names.label_value(name),
@@ -58,14 +60,14 @@ def load_balancer(lb: Object, *, fleet: str, settings: Settings, ports: Iterable
         ownerReferences=[meta.owner_reference(lb)],
     )
     service_type = untrusted.at(lb, "spec", "type") or "ClusterIP"
-    service["spec"] = _spec(service_type, list(ports), namespace, fleet, settings)
+    service["spec"] = _spec(service_type, list(ports), settings)
     return service
 
 
-def ingress(tenant: Object, tenant_namespace: str, *, fleet: str, settings: Settings) -> Object:
+def ingress(tenant: Object, tenant_namespace: str, *, settings: Settings) -> Object:
     """Return the Service `envoy-ingress`, the one address of all Ingresses of a tenant (ruling 28).
 
-    `tenant` (the Tenant object) becomes the owner.
+    `tenant` (the Tenant object) becomes the owner. It is not bound to a fleet yet.
     """
     service = meta.obj(
         "v1",
@@ -74,19 +76,50 @@ def ingress(tenant: Object, tenant_namespace: str, *, fleet: str, settings: Sett
         tenant_namespace,
         labels={
             **meta.managed_labels(),
-            **meta.fleet_labels(tenant_namespace, fleet),
             names.LABEL_TENANT: names.label_value(tenant_namespace),
         },
         annotations=settings.annotations.apply("service", {}),
         ownerReferences=[meta.owner_reference(tenant)],
     )
     ports = [service_port("http", 80, HTTP_PORT)]
-    service["spec"] = _spec("LoadBalancer", ports, tenant_namespace, fleet, settings)
+    service["spec"] = _spec("LoadBalancer", ports, settings)
     return service
 
 
-def _spec(service_type: str, ports: list[Object], namespace: str, fleet: str, settings: Settings) -> Object:
-    spec: Object = {"type": service_type, "selector": meta.fleet_labels(namespace, fleet), "ports": ports}
+def bound(service: Object, fleet: FleetId) -> Object:
+    """Return the Service as one that leads to this fleet.
+
+    By its selector where the fleet runs in the Service's namespace. Elsewhere (topology global) a selector
+    finds nothing: `desired.endpoints` has its EndpointSlices.
+    """
+    labels = {**service["metadata"]["labels"], **meta.fleet_labels(*fleet)}
+    spec = {key: value for key, value in service["spec"].items() if key != "selector"}
+    if service["metadata"]["namespace"] == fleet.namespace:
+        spec["selector"] = meta.fleet_labels(*fleet)
+    return {**service, "metadata": {**service["metadata"], "labels": labels}, "spec": spec}
+
+
+def members(owner: Object | None, fleet: FleetId) -> Object:
+    """Return the headless Service whose EndpointSlices say which pods of a fleet are ready."""
+    service = meta.obj(
+        "v1",
+        "Service",
+        names.fleet_members(*fleet),
+        fleet.namespace,
+        labels={**meta.managed_labels(), **meta.fleet_labels(*fleet)},
+        ownerReferences=meta.owners(owner),
+    )
+    service["spec"] = {
+        "type": "ClusterIP",
+        "clusterIP": "None",
+        "selector": meta.fleet_labels(*fleet),
+        "ports": [service_port("http", HTTP_PORT, HTTP_PORT)],
+    }
+    return service
+
+
+def _spec(service_type: str, ports: list[Object], settings: Settings) -> Object:
+    spec: Object = {"type": service_type, "ports": ports}
     if service_type == "LoadBalancer":
         # Local keeps the client's address (ruling 9). The policy of the tenant's Service is about the
         # tenant's nodes and defaults to Cluster, so it cannot be taken as a wish for this one.

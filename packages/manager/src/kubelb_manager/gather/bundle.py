@@ -1,4 +1,4 @@
-"""One reading of everything that decides about a tenant's fleet: what its objects share, and each object."""
+"""One reading of everything that decides about a tenant's objects: what they share, and each object."""
 
 from __future__ import annotations
 
@@ -10,28 +10,12 @@ from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
 from kubelb_manager.gather.resolver import Resolver
 from kubelb_manager.gather.stores import Informers, ready_pods
-from kubelb_manager.ir.model import Origin
+from kubelb_manager.ir.model import FleetId, Origin
 from kubelb_manager.ports.table import PortKey, from_status
 from kubelb_manager.settings import in_force
-from kubelb_manager.settings.merged import merged
+from kubelb_manager.settings.merged import merged, topology
 from kubelb_manager.translate.addresses import address_policy
 from kubelb_manager.translate.context import Context, hostnames_of, nodes_from, resolved_from
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """What all objects of one fleet share; the objects themselves come one by one (`Gatherer.live`).
-
-    Attributes:
-        tenant: the Tenant; None if there is none for the namespace, or if its settings or Config's were never
-            good: then nothing is known of its rights.
-        context: what all translations of this tenant share; the same object while nothing in it changed.
-        ready_pods: Envoys that Services send traffic to.
-    """
-
-    tenant: Object | None
-    context: Context
-    ready_pods: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -43,22 +27,30 @@ class Gatherer:
     namespace: str
     _contexts: dict[str, tuple[tuple[object, ...], Context]] = field(default_factory=dict)
 
-    def frame(self, tenant_namespace: str, hostnames: Iterable[str], fleet: str = names.SHARED_FLEET) -> Frame:
-        """Return what a fleet's objects share.
+    def tenant(self, tenant_namespace: str) -> Object | None:
+        """Return the Tenant of a namespace."""
+        return self.informers.tenants.store.get(None, names.tenant_of_namespace(tenant_namespace))
+
+    def context(self, tenant_namespace: str, hostnames: Iterable[str]) -> Context | None:
+        """Return what a tenant's objects share, the same object while nothing in it changed.
+
+        None if there is no Tenant for the namespace, the namespace is not ours, or the settings of Tenant or
+        Config were never good: then nothing is known of its rights.
 
         Args:
             tenant_namespace: the tenant's namespace in the management cluster.
             hostnames: names that its objects give as addresses.
-            fleet: the fleet's name.
         """
-        tenant = self.informers.tenants.store.get(None, names.tenant_of_namespace(tenant_namespace))
-        label = names.fleet_label(tenant_namespace, fleet)
-        unknown = in_force.never_good(tenant) or in_force.never_good(self._config())
-        return Frame(
-            tenant=None if unknown else tenant,
-            context=self._context(tenant_namespace, fleet, tenant, hostnames),
-            ready_pods=ready_pods(self.informers.slices.store, tenant_namespace, label),
-        )
+        tenant = self.tenant(tenant_namespace)
+        if tenant is None or self.informers.namespaces.store.get(None, tenant_namespace) is None:
+            return None
+        if in_force.undecided(self._config(), tenant):
+            return None
+        return self._context(tenant_namespace, tenant, hostnames)
+
+    def ready_pods(self, fleet: FleetId) -> frozenset[str]:
+        """Return the Envoys of a fleet that Services send traffic to."""
+        return ready_pods(self.informers.slices.store, fleet)
 
     def live(self, origin: Origin) -> Object | None:
         """Return a LoadBalancer or Route as it is now."""
@@ -74,14 +66,14 @@ class Gatherer:
             *(Origin("LoadBalancer", tenant_namespace, view.name(obj)) for obj in load_balancers),
         ]
 
-    def ports(self, tenant_namespace: str) -> Mapping[PortKey, int]:
-        """Return the fleet's table of ports, as the status of its LoadBalancers holds it."""
-        return from_status(self.informers.load_balancers.store.list(tenant_namespace))
+    def ports(self, load_balancers: Iterable[Origin]) -> Mapping[PortKey, int]:
+        """Return a fleet's table of ports, as the status of its LoadBalancers holds it."""
+        return from_status(obj for origin in load_balancers if (obj := self.live(origin)) is not None)
 
     def _config(self) -> Object | None:
         return self.informers.configs.store.get(self.namespace, names.CONFIG_NAME)
 
-    def _context(self, tenant_namespace: str, fleet: str, tenant: Object | None, hostnames: Iterable[str]) -> Context:
+    def _context(self, tenant_namespace: str, tenant: Object, hostnames: Iterable[str]) -> Context:
         config = self._config()
         own = self.informers.addresses.store.list(tenant_namespace)
         others = [item for item in self.informers.addresses.store.list() if view.namespace(item) != tenant_namespace]
@@ -89,7 +81,6 @@ class Gatherer:
         resolved = resolved_from(self.resolver.known(wanted))
         hub = _hub_ranges([*self.informers.nodes.store.list(), *self.informers.service_cidrs.store.list()])
         made_from: tuple[object, ...] = (
-            fleet,
             in_force.version(tenant),
             in_force.version(config),
             tuple((view.uid(item), view.generation(item)) for item in own),
@@ -104,7 +95,7 @@ class Gatherer:
         denied = [*hub, *_addresses(others), *settings.denied_addresses]
         context = Context(
             tenant_namespace=tenant_namespace,
-            fleet=fleet,
+            topology=topology(config, tenant),
             nodes=nodes_from(own),
             settings=settings,
             addresses=address_policy(denied=denied, granted=settings.endpoints_allowed),

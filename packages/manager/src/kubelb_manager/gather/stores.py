@@ -12,12 +12,19 @@ from kubelb_common.objects import view
 from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.informer import Informer
 from kubelb_common.runtime.store import Store
+from kubelb_manager.ir.model import FleetId
+from kubelb_manager.ports.table import ports_of
 
 #: The management cluster's own service ranges; absent before Kubernetes 1.33.
 SERVICE_CIDRS = Resource("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)
 #: Index of copies by the UID of the object that owns them.
 BY_OWNER = "owner"
 _HOST_CLAIMS = f"{names.LABEL_RECORD}={names.HOST_CLAIMS}"
+#: Index of LoadBalancers by the ports of Envoy that they hold.
+BY_PORT = "port"
+#: Index of EndpointSlices by `namespace/name` of their Service.
+BY_SERVICE = "service"
+_SERVICE_NAME = "kubernetes.io/service-name"
 _MANAGED = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
 
 
@@ -52,16 +59,20 @@ class Informers:
 
         ingresses = follow(resources.INGRESSES, selector=_MANAGED)
         ingresses.store.add_index(BY_OWNER, _owner_uid)
+        load_balancers = follow(resources.LOAD_BALANCERS)
+        load_balancers.store.add_index(BY_PORT, lambda lb: [str(port) for port in ports_of(lb)])
+        slices = follow(resources.ENDPOINT_SLICES, selector=names.LABEL_FLEET)
+        slices.store.add_index(BY_SERVICE, _by_service)
         return cls(
             configs=follow(resources.CONFIGS, within=namespace),
             tenants=follow(resources.TENANTS),
             tenant_states=follow(resources.TENANT_STATES),
-            load_balancers=follow(resources.LOAD_BALANCERS),
+            load_balancers=load_balancers,
             routes=follow(resources.ROUTES),
             addresses=follow(resources.ADDRESSES),
             namespaces=follow(resources.NAMESPACES, selector=_MANAGED),
             services=follow(resources.SERVICES, selector=_MANAGED),
-            slices=follow(resources.ENDPOINT_SLICES, selector=names.LABEL_FLEET),
+            slices=slices,
             deployments=follow(resources.DEPLOYMENTS, selector=names.LABEL_FLEET),
             daemon_sets=follow(resources.DAEMON_SETS, selector=names.LABEL_FLEET),
             ingresses=ingresses,
@@ -96,13 +107,26 @@ def _owner_uid(obj: Object) -> list[str]:
     return [view.text(owner, "uid")] if owner is not None else []
 
 
-def ready_pods(slices: Store, namespace: str, fleet_label: str) -> frozenset[str]:
-    """Return the names of a fleet's ready pods, from its Services' EndpointSlices (ruling 12)."""
-    ready: set[str] = set()
-    for piece in slices.list(namespace):
-        if view.labels(piece).get(names.LABEL_FLEET) != fleet_label:
-            continue
-        for endpoint in view.objects(piece, "endpoints"):
-            if view.get(endpoint, "conditions", "ready") is True and view.text(endpoint, "targetRef", "kind") == "Pod":
-                ready.add(view.text(endpoint, "targetRef", "name"))
-    return frozenset(ready)
+def service_of(piece: Object) -> str:
+    """Return the name of an EndpointSlice's Service, empty if it does not say."""
+    return view.labels(piece).get(_SERVICE_NAME, "")
+
+
+def _by_service(piece: Object) -> list[str]:
+    name = service_of(piece)
+    return [f"{view.namespace(piece)}/{name}"] if name else []
+
+
+def members(slices: Store, fleet: FleetId) -> list[Object]:
+    """Return the EndpointSlices that hold a fleet's pods."""
+    return slices.by_index(BY_SERVICE, f"{fleet.namespace}/{names.fleet_members(*fleet)}")
+
+
+def ready_pods(slices: Store, fleet: FleetId) -> frozenset[str]:
+    """Return the names of a fleet's ready pods, from the EndpointSlices of its headless Service (ruling 12)."""
+    return frozenset(
+        view.text(endpoint, "targetRef", "name")
+        for piece in members(slices, fleet)
+        for endpoint in view.objects(piece, "endpoints")
+        if view.get(endpoint, "conditions", "ready") is True and view.text(endpoint, "targetRef", "kind") == "Pod"
+    )

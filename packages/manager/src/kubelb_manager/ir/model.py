@@ -30,6 +30,18 @@ class Origin(NamedTuple):
     name: str
 
 
+class FleetId(NamedTuple):
+    """A fleet: the namespace that its pods run in, and its name there."""
+
+    namespace: str
+    name: str
+
+    @property
+    def key(self) -> str:
+        """The xDS node cluster, and the key in the delivery's cache."""
+        return f"{self.namespace}/{self.name}"
+
+
 class Endpoint(NamedTuple):
     """An IP literal (v4 or v6, no brackets) and a port."""
 

@@ -17,7 +17,7 @@ another application behind the same port.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -47,8 +47,16 @@ class Allocation:
     unserved: tuple[PortKey, ...] = ()
 
 
+def _nobody_has(_port: int) -> bool:
+    return False
+
+
 def allocate(
-    taken: Mapping[PortKey, int], wanted: Iterable[PortKey], reserved: Collection[int] = RESERVED
+    taken: Mapping[PortKey, int],
+    wanted: Iterable[PortKey],
+    reserved: Collection[int] = RESERVED,
+    *,
+    avoid: Callable[[int], bool] = _nobody_has,
 ) -> Allocation:
     """Return a port for every wanted key.
 
@@ -56,6 +64,8 @@ def allocate(
         taken: the table so far, with the ports of objects that are still being removed.
         wanted: the keys that need a port; their order has no influence.
         reserved: ports that are never given out.
+        avoid: whether another fleet has a port; such a one is given only where no other is left, so that an
+            object keeps its port when its fleet comes to be shared with others (topology global).
     """
     used = set(taken.values()) | set(reserved)
     ports: dict[PortKey, int] = {}
@@ -63,7 +73,7 @@ def allocate(
     for key in sorted(set(wanted)):
         port = taken.get(key)
         if port is None:
-            port = _free_port(key, used)
+            port = _free_port(key, used, avoid)
         if port is None:
             unserved.append(key)
             continue
@@ -72,14 +82,18 @@ def allocate(
     return Allocation(ports, tuple(unserved))
 
 
-def _free_port(key: PortKey, used: Collection[int]) -> int | None:
+def _free_port(key: PortKey, used: Collection[int], avoid: Callable[[int], bool]) -> int | None:
     seed = hashlib.sha256("\0".join(map(str, key)).encode("utf-8", "backslashreplace")).digest()
     start = int.from_bytes(seed[:8]) % len(PORT_RANGE)
+    avoided: int | None = None
     for step in range(len(PORT_RANGE)):
         port = PORT_RANGE[(start + step) % len(PORT_RANGE)]
-        if port not in used:
+        if port in used:
+            continue
+        if not avoid(port):
             return port
-    return None
+        avoided = avoided or port
+    return avoided
 
 
 def from_status(load_balancers: Iterable[Object], reserved: Collection[int] = RESERVED) -> dict[PortKey, int]:
@@ -96,6 +110,11 @@ def from_status(load_balancers: Iterable[Object], reserved: Collection[int] = RE
             table[key] = port
             owned.add(port)
     return table
+
+
+def ports_of(load_balancer: Object) -> list[int]:
+    """Return the ports of Envoy that an object's status holds."""
+    return [port for _, port in _entries(load_balancer)]
 
 
 def _entries(lb: Object) -> Iterable[tuple[PortKey, int]]:

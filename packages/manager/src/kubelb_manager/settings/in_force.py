@@ -43,6 +43,14 @@ def never_good(obj: Object | None) -> bool:
     return obj is not None and in_force(obj) is None
 
 
+def undecided(config: Object | None, tenant: Object | None) -> bool:
+    """Whether nothing can be decided for this tenant now: its settings or Config's were never good.
+
+    A tenant that is being removed needs none.
+    """
+    return not view.deleting(tenant or {}) and (never_good(tenant) or never_good(config))
+
+
 def noted(obj: Object) -> Object:
     """Return `status.inForce` as it should be after this version of the object was judged; empty for nothing."""
     if faults(obj.get("spec")):

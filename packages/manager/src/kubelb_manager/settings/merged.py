@@ -19,6 +19,8 @@ from kubelb_manager.settings.annotations import AnnotationPolicy, annotation_pol
 from kubelb_manager.settings.in_force import in_force
 from kubelb_manager.settings.limits import Limits, limits
 
+#: Which objects share Envoys: all of a tenant's, none, or all of all tenants.
+TOPOLOGIES = ("shared", "dedicated", "global")
 DEFAULT_REPLICAS = 3
 DEFAULT_GRACE_SECONDS = 300
 DEFAULT_HOLD_DOWN = timedelta(hours=24)
@@ -121,6 +123,12 @@ def hub(config: Object | None) -> HubSettings:
         return HubSettings(view.parse_duration(text) if text else DEFAULT_HOLD_DOWN)
     except (ValueError, OverflowError):
         return HubSettings()
+
+
+def topology(config: Object | None, tenant: Object | None) -> str:
+    """Return which of `TOPOLOGIES` holds for the tenant: its own, else Config's, else shared."""
+    found = _first_text(_spec(tenant), _spec(config), "envoyProxy", "topology")
+    return found if found in TOPOLOGIES else TOPOLOGIES[0]
 
 
 def envoy(config: Object | None, tenant: Object | None) -> EnvoySettings:

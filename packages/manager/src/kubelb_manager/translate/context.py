@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from kubelb_common.kube.port import Object
-from kubelb_common.names import SHARED_FLEET
 from kubelb_manager import untrusted
 from kubelb_manager.ir.model import ClientAddress
 from kubelb_manager.settings.merged import Settings
@@ -45,7 +44,7 @@ class Context:
 
     Attributes:
         tenant_namespace: the tenant's namespace in the management cluster.
-        fleet: the fleet's name within it.
+        topology: which objects share Envoys.
         nodes: the tenant's Addresses objects: (name, addresses), sorted by name.
         settings: Config and Tenant, merged.
         addresses: which endpoints are refused or granted.
@@ -53,7 +52,7 @@ class Context:
     """
 
     tenant_namespace: str
-    fleet: str = SHARED_FLEET
+    topology: str = "shared"
     nodes: tuple[tuple[str, Given], ...] = ()
     settings: Settings = field(default_factory=Settings)
     addresses: AddressPolicy = field(default_factory=AddressPolicy)

@@ -56,7 +56,6 @@ def translate_load_balancer(lb: Object, context: Context, ports: Mapping[PortKey
         services=_origin_service(lb),
         copy=service.load_balancer(
             lb,
-            fleet=context.fleet,
             settings=context.settings,
             ports=[service.service_port(item.port.name, item.port.port, item.envoy_port) for item in served],
         ),

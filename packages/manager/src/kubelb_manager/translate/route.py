@@ -6,6 +6,7 @@ from kubelb_common.kube.port import Object
 from kubelb_manager import untrusted
 from kubelb_manager.desired import copies
 from kubelb_manager.ir.model import (
+    ANY_HOST,
     Action,
     Cluster,
     Forward,
@@ -38,6 +39,9 @@ def translate_route(route: Object, context: Context) -> Translated:
     if refusal is not None:
         return refused(refusal)
     ingress = read(resource)
+    if context.topology == "global" and "*" not in context.settings.hosts_allowed and _is_catch_all(ingress):
+        text = "A default backend or a rule without a host needs the administrator's grant here (`*` in hosts.allowed)."
+        return refused(Problem(Reason.HOST_NOT_ALLOWED, text))
     work = _Translation(route, ingress, context, usable)
     part = work.part(ages.age(route, resource, f"{ingress.namespace}/{ingress.name}"))
     return Translated(
@@ -54,6 +58,11 @@ def translate_route(route: Object, context: Context) -> Translated:
             ),
         ),
     )
+
+
+def _is_catch_all(ingress: Ingress) -> bool:
+    """Whether it answers for hosts that it does not name, which in a shared fleet are other tenants' (ruling 6)."""
+    return ingress.default_backend is not None or any(rule.host == ANY_HOST for rule in ingress.rules)
 
 
 class _Translation:
