@@ -60,7 +60,9 @@ class Traffic:
         assert self._process.stdout is not None
         while line := await self._process.stdout.readline():
             answer = json.loads(line)
-            self._waiting.pop(answer.pop("id")).set_result(answer)
+            future = self._waiting.pop(answer.pop("id"))
+            if not future.done():  # whoever asked may have been cancelled
+                future.set_result(answer)
         for future in self._waiting.values():
             future.set_exception(RuntimeError("the traffic worker has ended"))
 
