@@ -224,5 +224,9 @@ async def test_disabled_before_anything_is_there(world: World) -> None:
     for kind in ((resources.ROUTES, "r1"), (resources.LOAD_BALANCERS, "lb1")):
         await until(lambda kind=kind: world.condition(*kind, "Accepted").get("reason") == "Disabled", "Disabled")
     await world.quiet()
-    assert [view.name(item) for item in world.kube.objects(resources.SERVICES, NAMESPACE)] == []
+    assert [
+        name
+        for item in world.kube.objects(resources.SERVICES, NAMESPACE)
+        if (name := view.name(item)).startswith("envoy-")
+    ] == []
     assert len(events(world, "Disabled", NAMESPACE)) == 2
