@@ -46,6 +46,12 @@ ANNOTATION_OWNED = f"{GROUP}/owned-annotations"
 ANNOTATION_WANTED_SPEC = f"{GROUP}/wanted-spec"
 #: On a fleet's workload: its name within its namespace, which the label holds shortened where it is long.
 ANNOTATION_FLEET = f"{GROUP}/fleet-name"
+#: On a Tenant: which generation of its credential's token is wanted, a whole number from 1 (ruling 22).
+ANNOTATION_TOKEN_GENERATION = f"{GROUP}/token-generation"
+#: On a Tenant: how long a token is accepted after another one took its place, in Go's syntax.
+ANNOTATION_TOKEN_OVERLAP = f"{GROUP}/token-overlap"
+#: On the Secret of a token that was replaced: when it stops to be accepted, RFC 3339.
+ANNOTATION_REVOKE_AT = f"{GROUP}/revoke-at"
 ANNOTATION_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 #: On a LoadBalancer that `kubelb lb create` made.
 ANNOTATION_CLI = f"{GROUP}/cli-generated"
@@ -93,6 +99,8 @@ NODE_PORT_RANGE = range(30000, 32768)
 _LABEL_VALUE_MAX = 63
 _NAME_MAX = 63
 _HASH_DIGITS = 8
+_DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+TENANT_NAME_MAX = _NAME_MAX - len(TENANT_NAMESPACE_PREFIX)
 
 
 def digest(*parts: str) -> str:
@@ -104,6 +112,25 @@ def digest(*parts: str) -> str:
 def tenant_namespace(tenant: str) -> str:
     """Return the namespace of `tenant` in the management cluster; a given prefix is not doubled."""
     return tenant if tenant.startswith(TENANT_NAMESPACE_PREFIX) else TENANT_NAMESPACE_PREFIX + tenant
+
+
+def tenant_name_problem(tenant: str) -> str:
+    """Return why no Tenant can have this name, empty if one can.
+
+    Its namespace must be a DNS label, and no other Tenant's: `tenant-a` and `a` would share one.
+    """
+    if tenant.startswith(TENANT_NAMESPACE_PREFIX):
+        return f"begins with '{TENANT_NAMESPACE_PREFIX}', which its namespace puts in front of the name already"
+    if len(tenant) > TENANT_NAME_MAX:
+        return f"has {len(tenant)} characters, at most {TENANT_NAME_MAX} are possible"
+    if not _DNS_LABEL.fullmatch(tenant):
+        return "is no DNS label: lower-case letters, digits and inner hyphens"
+    return ""
+
+
+def token_secret(generation: int) -> str:
+    """Return the name of the Secret with a tenant's token of this generation; the first is named as the original's."""
+    return CCM_TOKEN_SECRET if generation <= 1 else f"{CCM_TOKEN_SECRET}-{generation}"
 
 
 def tenant_of_namespace(namespace: str) -> str:

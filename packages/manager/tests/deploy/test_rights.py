@@ -64,7 +64,7 @@ def granted_at_home(manifests: list[dict[str, Any]]) -> set[Right]:
 
 def _granted_to_tenants() -> set[Right]:
     forms = [(False, False), (False, True), (True, False)]
-    roles = [tenant.role(TENANT, legacy_agent=legacy, terminating=ending) for legacy, ending in forms]
+    roles = [tenant.role({**TENANT, "spec": {"legacyAgent": legacy}}, terminating=ending) for legacy, ending in forms]
     return {right for role in roles for right in rights_of(role["rules"])}
 
 
@@ -144,6 +144,10 @@ async def _life(world: World) -> None:
     config = {"metadata": {"name": names.CONFIG_NAME}, "spec": {}}
     await kube.create(resources.CONFIGS, typed(resources.CONFIGS, config), "kubelb")
     await world.onboard()
+    ask = {names.ANNOTATION_TOKEN_GENERATION: "2", names.ANNOTATION_TOKEN_OVERLAP: "0s"}
+    await kube.patch(resources.TENANTS, "a", {"metadata": {"annotations": ask}})
+    await world.fill_token("kubelb-ccm-2", "fresh")
+    await until(lambda: world.get(resources.SECRETS, "kubelb-ccm") is None, "the token is rotated")
     await world.route("r1", "a.example.com", {"echo": 30001})
     await world.load_balancer("lb1", 5432, 30100)
     await world.load_balancer("refused", 5432, 80)

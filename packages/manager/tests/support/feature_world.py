@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import copy
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -192,13 +193,25 @@ class World:
         home = names.tenant_namespace(name)
         spec = {"envoyProxy": {"replicas": replicas}}
         await self.kube.create(resources.TENANTS, typed(resources.TENANTS, {"metadata": {"name": name}, "spec": spec}))
-        await until(lambda: self.kube.peek(resources.SECRETS, "kubelb-ccm", home), "the token Secret")
-        data = {"token": base64.b64encode(b"t0ken").decode(), "ca.crt": base64.b64encode(b"ca").decode()}
-        await self.kube.patch(resources.SECRETS, "kubelb-ccm", {"data": data}, home)
+        await self.fill_token("kubelb-ccm", "t0ken", home)
         await until(lambda: self.kube.peek(resources.SECRETS, "kubelb-ccm-kubeconfig", home), "the kubeconfig")
         nodes = {"addresses": [{"ip": ip} for ip in NODES]}
         addresses = typed(resources.ADDRESSES, {"metadata": {"name": "default"}, "spec": nodes})
         await self.kube.create(resources.ADDRESSES, addresses, home)
+
+    async def fill_token(self, secret: str, token: str, home: str = NAMESPACE) -> None:
+        """Play the token controller for one Secret."""
+        await until(lambda: self.kube.peek(resources.SECRETS, secret, home), f"the token Secret {secret}")
+        data = {"token": base64.b64encode(token.encode()).decode(), "ca.crt": base64.b64encode(b"ca").decode()}
+        await self.kube.patch(resources.SECRETS, secret, {"data": data}, home)
+
+    def token(self, home: str = NAMESPACE) -> str:
+        """Return the token in the tenant's kubeconfig, empty if there is none."""
+        secret = self.kube.peek(resources.SECRETS, names.CCM_KUBECONFIG_SECRET, home)
+        if secret is None:
+            return ""
+        config = json.loads(base64.b64decode(secret["data"][names.CCM_KUBECONFIG_KEY]))
+        return str(config["users"][0]["user"]["token"])
 
     async def route(
         self, name: str, host: str, services: dict[str, int], *, paths: dict[str, str] | None = None, **extra: Any

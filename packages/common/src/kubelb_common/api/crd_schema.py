@@ -18,7 +18,7 @@ import yaml
 from kubelb_common import names
 from kubelb_common.api import KINDS, codecs
 from kubelb_common.api.kind import Column, Kind
-from kubelb_common.api.record import Field, Record, fields
+from kubelb_common.api.record import CelRule, Field, Record, fields
 
 Schema = dict[str, Any]
 _PRESERVE: Final = "x-kubernetes-preserve-unknown-fields"
@@ -90,7 +90,7 @@ def record_schema(cls: type[Record]) -> Schema:
     if required:
         schema["required"] = required
     if cls.cel:
-        schema["x-kubernetes-validations"] = [{"rule": rule.rule, "message": rule.message} for rule in cls.cel]
+        schema["x-kubernetes-validations"] = [_rule(rule) for rule in cls.cel]
     return _merged(schema, cls.schema)
 
 
@@ -101,7 +101,14 @@ def _object_schema(kind: type[Kind]) -> Schema:
     required = [field.json for field in own if field.json == "spec" and properties["spec"].get("required")]
     if required:
         schema["required"] = required
+    if kind.cel:
+        schema["x-kubernetes-validations"] = [_rule(rule) for rule in kind.cel]
     return schema
+
+
+def _rule(rule: CelRule) -> Schema:
+    optional = {"optionalOldSelf": True} if rule.optional_old_self else {}
+    return {"rule": rule.rule, "message": rule.message, **optional}
 
 
 def _field_schema(field: Field) -> Schema:

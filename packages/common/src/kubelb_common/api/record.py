@@ -34,6 +34,8 @@ class CelRule(NamedTuple):
 
     rule: str
     message: str
+    #: `oldSelf` is an optional value in the rule, which therefore also sees creation (Kubernetes 1.30 and later).
+    optional_old_self: bool = False
 
 
 def field(

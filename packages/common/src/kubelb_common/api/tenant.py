@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from kubelb_common import names
 from kubelb_common.api.codecs import Raw
 from kubelb_common.api.config import RESOURCES, TOPOLOGY
 from kubelb_common.api.kind import AGE, Column, Kind, KindInfo
 from kubelb_common.api.meta import CONDITION_LIST, Condition
-from kubelb_common.api.record import Record, field, record
+from kubelb_common.api.record import CelRule, Record, field, record
 from kubelb_common.api.settings import (
     CIDR_LIST,
     AllowedAddresses,
@@ -69,6 +70,24 @@ class TenantSpec(AnnotationSettings):
     denied_addresses: tuple[str, ...] | None = field(
         "CIDR blocks that no endpoint of this tenant may lie in, beside Config's.", default=None, schema=CIDR_LIST
     )
+    legacy_agent: bool = field(
+        "The tenant runs the original's agent, which writes the status of its objects: its credential then may.",
+        default=False,
+    )
+
+
+@record
+class CredentialStatus(Record):
+    """The credential of the tenant's agent."""
+
+    generation: int = field("Which token the kubeconfig carries; each rotation counts on.", schema={"minimum": 1})
+    secret: str = field("Secret with that token, in the tenant's namespace.", default="")
+    issued_at: str = field("When that token was made.", default="", schema={"format": "date-time"})
+    previous_until: str = field(
+        "Until when the token before it is accepted; absent when it is not any more.",
+        default="",
+        schema={"format": "date-time"},
+    )
 
 
 @record
@@ -77,9 +96,10 @@ class TenantStatus(Record):
 
     observed_generation: int | None = field("Generation last handled.", default=None, schema={"format": "int64"})
     phase: str = field("State in a word.", default="", schema={"enum": ["Pending", "Ready", "Failed", "Terminating"]})
+    credential: CredentialStatus | None = field("The credential of the tenant's agent.", default=None)
     conditions: tuple[Condition, ...] = field(
-        "Ready, with the reason Reconciled, ReconciliationFailed or Terminating. SettingsValid: whether the spec can "
-        "be used; while it cannot, the last good settings hold.",
+        "Ready, with the reason Reconciled, ReconciliationFailed, InvalidName or Terminating. SettingsValid: whether "
+        "the spec can be used; while it cannot, the last good settings hold.",
         default=(),
         schema=CONDITION_LIST,
     )
@@ -90,6 +110,17 @@ class TenantStatus(Record):
 class Tenant(Kind):
     """A tenant of the hub; its objects live in the namespace `tenant-<name>`."""
 
+    #: A Tenant of before the rule can still be changed, and so removed.
+    cel: ClassVar[tuple[CelRule, ...]] = (
+        CelRule(
+            f"oldSelf.hasValue() || (size(self.metadata.name) <= {names.TENANT_NAME_MAX} "
+            f"&& !self.metadata.name.startsWith('{names.TENANT_NAMESPACE_PREFIX}') "
+            "&& self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'))",
+            f"a Tenant's name is a DNS label of at most {names.TENANT_NAME_MAX} characters that does not begin with "
+            f"'{names.TENANT_NAMESPACE_PREFIX}': its namespace is '{names.TENANT_NAMESPACE_PREFIX}<name>'",
+            optional_old_self=True,
+        ),
+    )
     info: ClassVar[KindInfo] = KindInfo(
         "Tenant", "tenants", "tenant", namespaced=False, columns=(Column("Phase", ".status.phase"), AGE)
     )

@@ -8,30 +8,25 @@ everything in it; the Tenant last.
 
 from __future__ import annotations
 
-import asyncio
-import base64
-
 from kubelb_common import names
 from kubelb_common.kube import resources
-from kubelb_common.kube.errors import ApiError, NotFound
-from kubelb_common.kube.port import Object, Resource
+from kubelb_common.kube.errors import ApiError
+from kubelb_common.kube.port import Object
 from kubelb_common.objects import conditions, view
 from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.controller import DONE, Again, Controller, Result
 from kubelb_common.runtime.keys import ObjectKey
-from kubelb_manager.controllers import apply, kubeconfig_source, status
+from kubelb_manager.controllers import apply, credential, orphans, removal, status
 from kubelb_manager.controllers.config import settings_status, settings_verdict, version
 from kubelb_manager.controllers.events import Events
 from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.desired import tenant as desired
+from kubelb_manager.settings.in_force import in_force
 from kubelb_manager.settings.merged import merged
 from kubelb_manager.translate.result import Verdict
 
 #: The token controller and namespace deletion tell nothing: they are looked at this often.
 _POLL = 0.2
-_OWN_KINDS = (resources.ROUTES, resources.LOAD_BALANCERS, resources.SYNC_SECRETS, resources.ADDRESSES)
-#: Those that a controller of ours holds until no Envoy uses them.
-_DRAINED = (resources.ROUTES, resources.LOAD_BALANCERS)
 
 
 class TenantController:
@@ -43,6 +38,7 @@ class TenantController:
         self._informers = informers = hub.informers
         self._namespace = namespace
         self._clock = clock
+        self._orphans = orphans.Orphans(hub, clock)
         self.controller = Controller("tenant", self.reconcile, workers=4, clock=clock)
         self.controller.watch(informers.tenants)
         self.controller.watch(informers.namespaces, _tenant_key)
@@ -57,52 +53,52 @@ class TenantController:
         """Bring everything a tenant has in this cluster to what it should be."""
         tenant = self._hub.live(resources.TENANTS, *key)
         if tenant is None:
-            return DONE
+            return await self._orphans.sweep(names.tenant_namespace(key.name))
         if view.deleting(tenant):
             return await self._remove(tenant)
+        if problem := names.tenant_name_problem(view.name(tenant)):
+            await self._say(tenant, "Failed", "False", "InvalidName", f"The Tenant's name {problem}; choose another.")
+            return DONE
         tenant = await apply.hold(self._hub, resources.TENANTS, tenant)
         tenant = await self._say_malformed(tenant)
         try:
-            ready = await self._onboard(tenant)
+            issued = await self._onboard(tenant)
         except (ApiError, apply.NotOurs) as error:
             text = getattr(error, "message", "") or str(error)
             await self._say(tenant, "Failed", "False", "ReconciliationFailed", text)
             raise
-        if not ready:
+        if issued is None:
             return Again(_POLL)
-        await self._say(tenant, "Ready", "True", "Reconciled", "The tenant's namespace and credential are ready.")
-        return DONE
+        text = "The tenant's namespace and credential are ready."
+        await self._say(tenant, "Ready", "True", "Reconciled", text, credential=issued.status)
+        return DONE if issued.again is None else Again(max(issued.again, _POLL))
 
     # Coming --------------------------------------------------------------------------------------
 
-    async def _onboard(self, tenant: Object) -> bool:
-        """Make what is missing; return False while the token is not there yet."""
+    async def _onboard(self, tenant: Object) -> credential.Issued | None:
+        """Make what is missing; return None while the token is not there yet, or the namespace is in the way."""
         home = desired.tenant_namespace(tenant)
         live = self._hub.live(resources.NAMESPACES, None, home)
         if live is None:
             live = await apply.read(self._hub, resources.NAMESPACES, home)
+        if live is not None and orphans.is_of_another(live, tenant):
+            await self._orphans.remove(live)
+            return None
         if live is not None and view.deleting(live):
-            return False
+            return None
         await apply.ensure(self._hub, resources.NAMESPACES, desired.namespace(tenant), live)
         for resource, wanted in (
             (resources.SERVICE_ACCOUNTS, desired.service_account(tenant)),
-            (resources.ROLES, desired.role(tenant)),
+            (resources.ROLES, desired.role(in_force(tenant) or tenant)),
             (resources.ROLE_BINDINGS, desired.role_binding(tenant)),
-            (resources.SECRETS, desired.token_secret(tenant)),
         ):
             own = await apply.read(self._hub, resource, view.name(wanted), home)
-            stored = await apply.ensure(self._hub, resource, wanted, own)
-        token, authority = view.text(stored, "data", "token"), view.text(stored, "data", "ca.crt")
-        if not token or not authority:
-            return False
-        server = await kubeconfig_source.server(self._hub.client)
-        wanted = desired.kubeconfig_secret(
-            tenant, server=server, ca=base64.b64decode(authority), token=base64.b64decode(token).decode()
-        )
-        own = await apply.read(self._hub, resources.SECRETS, view.name(wanted), home)
-        await apply.ensure(self._hub, resources.SECRETS, wanted, own)
+            await apply.ensure(self._hub, resource, wanted, own)
+        issued = await credential.ensure(self._hub, tenant, self._clock)
+        if issued is None:
+            return None
         await self._tenant_state(tenant, terminating=False)
-        return True
+        return issued
 
     async def _tenant_state(self, tenant: Object, *, terminating: bool) -> None:
         config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
@@ -125,11 +121,22 @@ class TenantController:
         await self._events.tell(tenant, fresh["conditions"])
         return await status.write(self._hub, resources.TENANTS, tenant, fresh)
 
-    async def _say(self, tenant: Object, phase: str, ready: conditions.Status, reason: str, message: str) -> None:
+    async def _say(
+        self,
+        tenant: Object,
+        phase: str,
+        ready: conditions.Status,
+        reason: str,
+        message: str,
+        *,
+        credential: Object | None = None,
+    ) -> None:
         verdict = Verdict("Ready", ready, reason, message)
         fresh = settings_status(tenant, [verdict], status.now(self._clock))
         await self._events.tell(tenant, fresh["conditions"])
         wanted = {**fresh, "phase": phase, "observedGeneration": view.generation(tenant)}
+        if credential is not None:
+            wanted["credential"] = credential
         await status.write(self._hub, resources.TENANTS, tenant, wanted)
 
     # Going ---------------------------------------------------------------------------------------
@@ -140,41 +147,17 @@ class TenantController:
         if live is None:
             await apply.finish(self._hub, resources.TENANTS, tenant)
             return DONE
-        if view.labels(live).get(names.LABEL_MANAGED_BY) != names.MANAGED_BY:
+        is_ours = view.labels(live).get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
+        if not is_ours or orphans.is_of_another(live, tenant):
             await apply.finish(self._hub, resources.TENANTS, tenant)
             return DONE
+        await self._say(tenant, "Terminating", "True", "Terminating", "The tenant is being removed.")
         if not view.deleting(live):
-            await self._say(tenant, "Terminating", "True", "Terminating", "The tenant is being removed.")
             await self._tenant_state(tenant, terminating=True)
-            role = desired.role(tenant, terminating=True)
-            own = await apply.read(self._hub, resources.ROLES, view.name(role), home)
-            await apply.ensure(self._hub, resources.ROLES, role, own)
-            if await self._delete_content(home):
-                return Again(_POLL)
+        await removal.tombstone(self._hub, tenant, self._clock)
+        if not await removal.delete_content(self._hub, home):
             await apply.remove(self._hub, resources.NAMESPACES, live)
         return Again(_POLL)
-
-    async def _delete_content(self, home: str) -> bool:
-        """Ask for the deletion of all objects of our kinds; return whether some are still there."""
-        left = False
-        for resource in _OWN_KINDS:
-            found = (await self._hub.client.list(resource, home)).items
-            left = left or bool(found)
-            asked = [self._hub.delete(resource, obj) for obj in found if not view.deleting(obj)]
-            await asyncio.gather(*asked)
-            for obj in found:
-                # A tenant's finalizer must not stop the removal; ours stays until no Envoy uses the object.
-                if resource not in _DRAINED or (view.deleting(obj) and not view.has_finalizer(obj, names.FINALIZER)):
-                    await self._strip(resource, obj)
-        return left
-
-    async def _strip(self, resource: Resource, obj: Object) -> None:
-        if view.finalizers(obj):
-            try:
-                patch = {"metadata": {"finalizers": None}}
-                await self._hub.patch(resource, view.name(obj), patch, view.namespace(obj))
-            except NotFound:
-                return
 
 
 def _tenant_key(namespace: Object) -> list[ObjectKey]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import datetime
 
 from kubelb_common import names
 from kubelb_common.kube.port import Object
 from kubelb_common.kube.resources import ADDRESSES, LOAD_BALANCERS, ROUTES, SYNC_SECRETS, TENANT_STATES
+from kubelb_common.objects import view
 from kubelb_manager.desired import meta
+from kubelb_manager.desired.credential import TOKEN_TYPE
 from kubelb_manager.settings.limits import spoken
 from kubelb_manager.settings.merged import Settings
 
@@ -32,17 +35,17 @@ def service_account(tenant: Object) -> Object:
     return _owned(tenant, "v1", "ServiceAccount", names.CCM_ACCOUNT, tenant_namespace(tenant))
 
 
-def role(tenant: Object, *, legacy_agent: bool = False, terminating: bool = False) -> Object:
-    """Return the rights of the tenant's agent in its namespace.
+def role(tenant: Object, *, terminating: bool = False) -> Object:
+    """Return the rights of the tenant's agent in its namespace; with `spec.legacyAgent` it writes status (ruling 32).
 
     Args:
         tenant: the Tenant object.
-        legacy_agent: an agent of the original also writes status (ruling 32).
         terminating: the tenant is being removed: the agent may read, and release its finalizers by
             updating what exists, but create nothing (ruling 22).
     """
     written = [resource.plural for resource in WRITTEN_BY_TENANT]
     status = [f"{plural}/status" for plural in written]
+    legacy_agent = view.get(tenant, "spec", "legacyAgent") is True and not terminating
     changing = ["patch", "update"] if terminating else ["create", "delete", "patch", "update"]
     rules = [
         _rule(written, ["get", "list", "watch", *changing]),
@@ -69,11 +72,18 @@ def role_binding(tenant: Object) -> Object:
     }
 
 
-def token_secret(tenant: Object) -> Object:
-    """Return the Secret that the token controller fills with `token` and `ca.crt` for the account."""
-    out = _owned(tenant, "v1", "Secret", names.CCM_TOKEN_SECRET, tenant_namespace(tenant))
-    out["metadata"]["annotations"] = {"kubernetes.io/service-account.name": names.CCM_ACCOUNT}
-    return {**out, "type": "kubernetes.io/service-account-token"}
+def token_secret(tenant: Object, generation: int = 1, *, ends: datetime | None = None) -> Object:
+    """Return the Secret that the token controller fills with `token` and `ca.crt` for the account.
+
+    Args:
+        tenant: the Tenant object.
+        generation: see `desired.credential`.
+        ends: when the token is to be revoked, because another took its place.
+    """
+    out = _owned(tenant, "v1", "Secret", names.token_secret(generation), tenant_namespace(tenant))
+    end = {names.ANNOTATION_REVOKE_AT: view.format_time(ends)} if ends is not None else {}
+    out["metadata"]["annotations"] = {"kubernetes.io/service-account.name": names.CCM_ACCOUNT, **end}
+    return {**out, "type": TOKEN_TYPE}
 
 
 def kubeconfig_secret(tenant: Object, *, server: str, ca: bytes, token: str) -> Object:

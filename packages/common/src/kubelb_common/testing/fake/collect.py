@@ -90,6 +90,8 @@ class Collector:
                 self._delete(kind, obj)
 
     def _release(self, kind: Resource, obj: Object, uid: str, *, orphan: bool) -> None:
+        if not any(item["metadata"]["uid"] == obj["metadata"]["uid"] for item in self._store.stored(kind)):
+            return  # it went with its namespace, another dependent
         others = [owner for owner in obj["metadata"]["ownerReferences"] if owner["uid"] != uid]
         if not orphan and not any(self._exists(owner, obj) for owner in others):
             self._delete(kind, obj)
