@@ -64,7 +64,7 @@ def granted_at_home(manifests: list[dict[str, Any]]) -> set[Right]:
 
 def _granted_to_tenants() -> set[Right]:
     forms = [(False, False), (False, True), (True, False)]
-    roles = [tenant.role({**TENANT, "spec": {"legacyAgent": legacy}}, terminating=ending) for legacy, ending in forms]
+    roles = [tenant.role(TENANT, legacy_agent=legacy, terminating=ending) for legacy, ending in forms]
     return {right for role in roles for right in rights_of(role["rules"])}
 
 

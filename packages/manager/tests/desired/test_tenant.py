@@ -35,9 +35,8 @@ def test_only_our_group_and_no_wildcard() -> None:
 
 
 def test_an_agent_of_the_original_may_write_status_on_request() -> None:
-    legacy = {**TENANT, "spec": {"legacyAgent": True}}
-    assert verbs(tenant.role(legacy))["routes/status"] == {"get", "patch", "update"}
-    assert verbs(tenant.role(legacy, terminating=True))["routes/status"] == {"get"}
+    assert verbs(tenant.role(TENANT, legacy_agent=True))["routes/status"] == {"get", "patch", "update"}
+    assert verbs(tenant.role(TENANT, legacy_agent=True, terminating=True))["routes/status"] == {"get"}
 
 
 def test_a_leaving_tenant_creates_and_deletes_nothing() -> None:

@@ -22,7 +22,7 @@ from kubelb_manager.controllers.events import Events
 from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.desired import tenant as desired
 from kubelb_manager.settings.in_force import in_force
-from kubelb_manager.settings.merged import merged
+from kubelb_manager.settings.merged import Settings, merged
 from kubelb_manager.translate.result import Verdict
 
 #: The token controller and namespace deletion tell nothing: they are looked at this often.
@@ -89,7 +89,7 @@ class TenantController:
         await apply.ensure(self._hub, resources.NAMESPACES, desired.namespace(tenant), live)
         for resource, wanted in (
             (resources.SERVICE_ACCOUNTS, desired.service_account(tenant)),
-            (resources.ROLES, desired.role(in_force(tenant) or tenant)),
+            (resources.ROLES, desired.role(tenant, legacy_agent=self._settings(tenant).legacy_agent)),
             (resources.ROLE_BINDINGS, desired.role_binding(tenant)),
         ):
             own = await apply.read(self._hub, resource, view.name(wanted), home)
@@ -100,13 +100,16 @@ class TenantController:
         await self._tenant_state(tenant, terminating=False)
         return issued
 
-    async def _tenant_state(self, tenant: Object, *, terminating: bool) -> None:
+    def _settings(self, tenant: Object) -> Settings:
         config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
+        return merged(in_force(config), in_force(tenant))
+
+    async def _tenant_state(self, tenant: Object, *, terminating: bool) -> None:
         goal = desired.tenant_state(tenant)
         home = view.namespace(goal)
         own = await apply.read(self._hub, resources.TENANT_STATES, view.name(goal), home)
         stored = await apply.ensure(self._hub, resources.TENANT_STATES, goal, own)
-        told = desired.tenant_state_status(merged(config, tenant), version(), terminating=terminating)
+        told = desired.tenant_state_status(self._settings(tenant), version(), terminating=terminating)
         before = stored.get("status") or {}
         fresh = {**before, **told}
         if fresh != before:

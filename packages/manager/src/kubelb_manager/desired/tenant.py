@@ -35,21 +35,21 @@ def service_account(tenant: Object) -> Object:
     return _owned(tenant, "v1", "ServiceAccount", names.CCM_ACCOUNT, tenant_namespace(tenant))
 
 
-def role(tenant: Object, *, terminating: bool = False) -> Object:
-    """Return the rights of the tenant's agent in its namespace; with `spec.legacyAgent` it writes status (ruling 32).
+def role(tenant: Object, *, legacy_agent: bool = False, terminating: bool = False) -> Object:
+    """Return the rights of the tenant's agent in its namespace.
 
     Args:
         tenant: the Tenant object.
+        legacy_agent: an agent of the original also writes status (ruling 32), until the end.
         terminating: the tenant is being removed: the agent may read, and release its finalizers by
             updating what exists, but create nothing (ruling 22).
     """
     written = [resource.plural for resource in WRITTEN_BY_TENANT]
     status = [f"{plural}/status" for plural in written]
-    legacy_agent = view.get(tenant, "spec", "legacyAgent") is True and not terminating
     changing = ["patch", "update"] if terminating else ["create", "delete", "patch", "update"]
     rules = [
         _rule(written, ["get", "list", "watch", *changing]),
-        _rule(status, ["get", "patch", "update"] if legacy_agent else ["get"]),
+        _rule(status, ["get", "patch", "update"] if legacy_agent and not terminating else ["get"]),
         _rule([TENANT_STATES.plural], ["get", "list", "watch"]),
         _rule([f"{TENANT_STATES.plural}/status"], ["get"]),
     ]

@@ -49,7 +49,11 @@ class Settings:
         hosts_allowed: host patterns, empty = any host.
         endpoints_allowed: CIDRs that the tenant may name as endpoints, with any port (ruling 4).
         denied_addresses: CIDRs in which no endpoint may lie, Config's and the Tenant's together.
+<<<<<<< HEAD
         limits: upper bounds, each the Tenant's own or Config's.
+=======
+        legacy_agent: the tenant runs the original's agent, which writes status itself (ruling 32).
+>>>>>>> 93e02e8 (manager: legacyAgent is a setting like the others; the last good settings decide TenantState and Role)
     """
 
     annotations: AnnotationPolicy = field(default_factory=AnnotationPolicy)
@@ -60,6 +64,7 @@ class Settings:
     hosts_allowed: tuple[str, ...] = ()
     endpoints_allowed: tuple[str, ...] = ()
     denied_addresses: tuple[str, ...] = ()
+    legacy_agent: bool = False
     client_address: ClientAddress = field(default_factory=ClientAddress)
     limits: Limits = field(default_factory=Limits)
 
@@ -103,6 +108,7 @@ def merged(config: Object | None, tenant: Object | None) -> Settings:
         hosts_allowed=hosts,
         endpoints_allowed=_first_list(own, general, "endpoints", "allowed"),
         denied_addresses=tuple(sorted({*_texts(own.get("deniedAddresses")), *_texts(general.get("deniedAddresses"))})),
+        legacy_agent=own.get("legacyAgent") is True,
         client_address=_client_address(untrusted.at(general, "clientAddress")),
         limits=limits(own.get("limits"), general.get("limits")),
     )
