@@ -112,13 +112,18 @@ class World:
         self.tenant.put(resources.NODES, builders.node("node-1", "10.0.0.1").build())
 
     async def start(self) -> None:
+        app = await self.start_unready()
+        await self.until(lambda: app.supervisor.ready)
+        await self.quiet()
+
+    async def start_unready(self) -> App:
+        """Start an agent that may not get an answer."""
         if not self._tasks:
             self._tasks.append(asyncio.create_task(self.manager.run()))
         options = Options("a", metrics=None, health=None, **self.options)  # type: ignore[arg-type]
         app = App(options, self.tenant, self.hub)
         self._agent = asyncio.create_task(app.run())
-        await self.until(lambda: app.supervisor.ready)
-        await self.quiet()
+        return app
 
     async def stop(self) -> None:
         if self._agent is not None:

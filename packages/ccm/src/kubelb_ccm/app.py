@@ -12,6 +12,7 @@ from kubelb_ccm.controllers.lifecycle import Kind, Lifecycle
 from kubelb_ccm.controllers.mirror import SLICES_SELECTOR, Mirror
 from kubelb_ccm.controllers.node import NodeController
 from kubelb_ccm.controllers.reporter import Reporter
+from kubelb_ccm.controllers.stranded import Stranded
 from kubelb_ccm.controllers.twins import Twins
 from kubelb_ccm.controllers.upkeep import twins_controller
 from kubelb_ccm.options import Bind, Options
@@ -19,7 +20,7 @@ from kubelb_common.kube import kubeconfig, resources
 from kubelb_common.kube.aio import AioClient
 from kubelb_common.kube.errors import Forbidden, NotFound
 from kubelb_common.kube.port import KubeClient, ObjectList, Resource
-from kubelb_common.runtime.clock import Clock
+from kubelb_common.runtime.clock import Clock, SystemClock
 from kubelb_common.runtime.informer import Informer
 from kubelb_common.runtime.supervisor import Supervisor
 from kubelb_common.telemetry.health import HealthServer
@@ -88,8 +89,9 @@ class App:
         self._clock = clock
         self._tenant = self._tenant_caches()
         self._hub = self._hub_caches()
-        self._home = Home(options.tenant_namespace, self._tenant.namespaces.store, self._hub.tenant_states.store)
+        self._home = Home(options.tenant_namespace, self._tenant.namespaces.store, self._hub.tenant_states)
         self._controllers()
+        self._release()
         self._servers()
 
     async def run(self) -> None:
@@ -147,7 +149,7 @@ class App:
             kind=self._options.node_address_type,
             home=self._home,
         )
-        self.supervisor.controller(node.controller())
+        self.supervisor.controller(node.controller(hub.tenant_states))
         self.supervisor.controller(
             twins_controller(
                 twins,
@@ -159,6 +161,19 @@ class App:
                 workers=_WORKERS,
             )
         )
+
+    def _release(self) -> None:
+        followed = ((resources.SERVICES, self._tenant.services), (resources.INGRESSES, self._tenant.ingresses))
+        stranded = Stranded(
+            self._tenant_client,
+            self._hub_client,
+            [(resource, informer) for resource, informer in followed if informer is not None],
+            hub_namespace=self._options.tenant_namespace,
+            limit=self._options.release_after,
+            clock=self._clock or SystemClock(),
+        )
+        # Early: it is for the time in which the management cluster's lists do not come.
+        self.supervisor.service("release", stranded.run, early=True)
 
     def _kinds(self) -> Iterator[tuple[str, Kind, Informer, Exports]]:
         sources = {resources.SERVICES: self._tenant.services, resources.INGRESSES: self._tenant.ingresses}

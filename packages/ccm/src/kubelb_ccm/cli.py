@@ -71,6 +71,14 @@ def _switch(name: str, *, default: bool, text: str) -> Callable[[_Command], _Com
 )
 @_switch("--disable-ingress-controller", default=False, text="Leave Ingresses alone.")
 @click.option(
+    "--release-after",
+    type=console.Duration(),
+    default="15m",
+    show_default=True,
+    help="When the management cluster has not answered for so long, objects of namespaces that are being deleted are "
+    "released; what they left there is removed when it answers again.",
+)
+@click.option(
     "--metrics-addr", metavar="HOST:PORT", default=":9445", show_default=True, help="Prometheus metrics; 0 for none."
 )
 @click.option(

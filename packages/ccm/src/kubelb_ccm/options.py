@@ -59,6 +59,8 @@ class Options:
         use_ingress_class: only Ingresses of class `kubelb` are ours.
         use_loadbalancer_class: only Services of class `kubelb` are ours.
         disable_ingress_controller: Ingresses are left alone altogether.
+        release_after: seconds without an answer of the management cluster after which objects of namespaces that are
+            being deleted are released (ruling 22).
         metrics: Prometheus; None: off.
         health: liveness and readiness; None: off.
         log_level: debug, info, warning or error.
@@ -73,6 +75,7 @@ class Options:
     use_ingress_class: bool = True
     use_loadbalancer_class: bool = False
     disable_ingress_controller: bool = False
+    release_after: float = 900.0
     metrics: Bind | None = _METRICS
     health: Bind | None = _HEALTH
     log_level: str = "info"

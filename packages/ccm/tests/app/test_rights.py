@@ -58,6 +58,14 @@ async def everything(world):
     world.delete(resources.INGRESSES, "web")
     world.delete(resources.SERVICES, "db")
     await world.until(lambda: not world.routes() and not world.load_balancers() and not world.service("web-nodeport"))
+    world.put_ingress(builders.ingress("stranded", "shop").rule("c.example.com", "/", "web", 80))
+    await world.quiet()
+    await world.stop()
+    world.options["release_after"] = 60
+    await world.start()
+    world.hub.stop()
+    world.tenant.store.delete(resources.NAMESPACES, "shop", None)
+    await world.until(lambda: world.ingress("stranded") is None, seconds=200)
 
 
 async def test_the_role_grants_what_is_used_and_nothing_else(world):
@@ -69,8 +77,11 @@ async def test_the_role_grants_what_is_used_and_nothing_else(world):
 async def test_only_one_namespace_is_looked_at(world):
     await world.start()
     (role,) = [item for item in yaml.safe_load_all(MANIFEST.read_text()) if item["kind"] == "ClusterRole"]
-    (rule,) = [rule for rule in role["rules"] if rule["resources"] == ["namespaces"]]
-    assert rule["resourceNames"] == ["kube-system"]
+    rules = [rule for rule in role["rules"] if rule["resources"] == ["namespaces"]]
+    assert [(rule["verbs"], rule.get("resourceNames")) for rule in rules] == [
+        (["list", "watch"], ["kube-system"]),
+        (["get"], None),
+    ]
 
 
 async def test_in_the_management_cluster_only_the_tenants_role_is_needed(world):

@@ -7,7 +7,8 @@ from kubelb_common import names
 from kubelb_common.faults import Fault
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
-from kubelb_common.runtime.store import Change, Store
+from kubelb_common.runtime.informer import Change, Informer
+from kubelb_common.runtime.store import Store
 
 IDENTITY_NAMESPACE = "kube-system"
 
@@ -18,13 +19,14 @@ class Home:
     Args:
         namespace: the tenant's namespace in the management cluster.
         namespaces: store with the tenant cluster's `kube-system`, whose UID names the cluster (ruling 21).
-        tenant_states: store of the TenantStates in `namespace`.
+        tenant_states: the TenantStates in `namespace`; nobody may have asked for their changes before.
     """
 
-    def __init__(self, namespace: str, namespaces: Store, tenant_states: Store) -> None:
+    def __init__(self, namespace: str, namespaces: Store, tenant_states: Informer) -> None:
         self.namespace = namespace
         self._namespaces = namespaces
-        self._tenant_states = tenant_states
+        self._removed = False
+        tenant_states.on_change(self._note)
 
     @property
     def destination(self) -> Destination:
@@ -40,14 +42,20 @@ class Home:
 
     @property
     def removed(self) -> bool:
-        """Whether the manager has said that this tenant is being removed: nothing is exported or waited for then."""
-        state = self._tenant_states.get(self.namespace, names.TENANT_STATE_NAME)
-        return _terminating(state)
+        """Whether the manager has said that this tenant is being removed: nothing is exported or waited for then.
+
+        Remembered when the TenantState itself goes with the tenant's namespace, until there is another one.
+        """
+        return self._removed
+
+    def _note(self, change: Change) -> None:
+        if change.new is not None and view.name(change.new) == names.TENANT_STATE_NAME:
+            self._removed = _terminating(change.new)
 
 
 def removal_changes(change: Change) -> bool:
     """Let through a change of a TenantState that begins or ends a removal; it tells other things too."""
-    return _terminating(change.old) != _terminating(change.new)
+    return change.new is not None and (change.old is None or _terminating(change.old) != _terminating(change.new))
 
 
 def _terminating(state: Object | None) -> bool:

@@ -7,7 +7,7 @@ refused anyway.
 
 from __future__ import annotations
 
-from kubelb_ccm.controllers.home import Home
+from kubelb_ccm.controllers.home import Home, removal_changes
 from kubelb_ccm.export.addresses import AddressType, addresses, addresses_of, is_ready, node_addresses
 from kubelb_ccm.export.merge import merged
 from kubelb_ccm.export.meta import origin_cluster
@@ -45,16 +45,19 @@ class NodeController:
         self._home = home
         self._told = False
 
-    def controller(self) -> Controller:
+    def controller(self, tenant_states: Informer) -> Controller:
         """Return the controller that runs this."""
         controller = Controller("node", self.reconcile)
         controller.watch(self._nodes, lambda _node: (_KEY,), when=self._matters)
         controller.watch(self._exported.informer, _addresses_key)
+        controller.watch(tenant_states, lambda _state: (_KEY,), when=removal_changes)
         controller.enqueue(_KEY)  # a cluster without Nodes brings no change, and must be told of too
         return controller
 
     async def reconcile(self, _key: ObjectKey) -> Result:
         """Write the Addresses if they differ from what the Nodes say."""
+        if self._home.removed:
+            return DONE
         items = addresses_of(self._nodes.store.list(), self._kind)
         if not items:
             self._tell_none()

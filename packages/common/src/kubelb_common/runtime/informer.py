@@ -53,6 +53,8 @@ RECONNECT = Backoff(base=0.2, cap=30.0, jitter=spread)
 OPTIONAL_RETRY_SECONDS = 30.0
 HOLD_RELIST_SECONDS = 30
 SHORT_WATCH_SECONDS = 1.0
+#: What fails again and again in one way is told this often.
+REPEAT_SECONDS = 600.0
 
 
 def watch_seconds() -> int:
@@ -118,6 +120,7 @@ class Informer:
         self._held: frozenset[ObjectKey] = frozenset()
         self._missing_logged = False
         self._failures = 0
+        self._told: tuple[type[KubeError] | None, float] = (None, 0.0)
         self._log = _log.bind(resource=str(resource), **({"namespace": namespace} if namespace else {}))
         self._size = metrics.INFORMER_OBJECTS.labels(str(resource))
 
@@ -170,9 +173,26 @@ class Informer:
         self._failures += 1
         delay = self._backoff.delay(self._failures if error else self._failures - 1)
         if error:
-            self._log.warning("informer tries again", error=str(error), retry_in=round(delay, 3))
+            self._tell(error, delay)
         if delay:
             await self._clock.sleep(delay)
+
+    def _tell(self, error: KubeError, delay: float) -> None:
+        """Say what is wrong once, and again when it is something else or goes on for long."""
+        now = self._clock.monotonic()
+        kind, since = self._told
+        if kind is type(error) and now - since < REPEAT_SECONDS:
+            self._log.debug("informer tries again", error=str(error), retry_in=round(delay, 3))
+            return
+        self._told = (type(error), now)
+        self._log.warning("informer tries again", error=str(error), retry_in=round(delay, 3))
+
+    def _works(self) -> None:
+        """Forget failures after an answer: the next one is told again."""
+        if self._told[0] is not None:
+            self._log.info("informer has an answer again")
+        self._failures = 0
+        self._told = (None, 0.0)
 
     async def _list(self) -> None:
         try:
@@ -228,7 +248,7 @@ class Informer:
     async def _watch(self) -> None:
         if self._version is None:
             return
-        began = self._clock.monotonic()
+        began, is_open = self._clock.monotonic(), False
         try:
             async with self._client.watch(
                 self.resource,
@@ -238,15 +258,16 @@ class Informer:
                 field_selector=self._field_selector,
                 timeout_seconds=HOLD_RELIST_SECONDS if self._held else self._watch_timeout(),
             ) as events:
+                is_open = True
                 async for event in events:
                     self._apply(event)
-                    self._failures = 0
+                    self._works()
         except KubeError:
             metrics.INFORMER_BROKEN_WATCHES.labels(str(self.resource)).inc()
             raise
         finally:
-            if self._clock.monotonic() - began >= SHORT_WATCH_SECONDS:
-                self._failures = 0
+            if is_open and self._clock.monotonic() - began >= SHORT_WATCH_SECONDS:
+                self._works()
         if self._held:
             self._version = None
         if self._clock.monotonic() - began < SHORT_WATCH_SECONDS:
