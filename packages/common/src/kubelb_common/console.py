@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 import yaml
+from click.shell_completion import get_completion_class
 from tabulate import tabulate
 
 from kubelb_common.faults import Fault
@@ -94,6 +95,13 @@ def age(since: datetime | None, now: datetime) -> str:
         return "-"
     seconds = max(int((now - since).total_seconds()), 0)
     return next((f"{seconds // size}{unit}" for unit, size in _UNITS if seconds >= size), "0s")
+
+
+def completion_script(command: click.Command, program: str, shell: str) -> str:
+    """Return what `shell` (bash, zsh or fish) needs to complete the commands of `program`."""
+    found = get_completion_class(shell)
+    assert found is not None, shell
+    return found(command, {}, program, f"_{program.upper().replace('-', '_')}_COMPLETE").source()
 
 
 def explained(error: KubeError | Fault) -> str:

@@ -8,7 +8,7 @@ from kubelb_common.faults import Fault
 from kubelb_common.kube import kubeconfig
 from kubelb_common.kube.aio import AioClient
 from kubelb_common.kube.errors import ServerError, TooManyRequests, Unreachable
-from kubelb_common.kube.port import KubeClient
+from kubelb_common.kube.port import KubeClient, Object
 from kubelb_common.runtime.clock import Clock, SystemClock
 from kubelb_common.runtime.supervisor import Supervisor
 from kubelb_common.telemetry import logs
@@ -22,6 +22,7 @@ from kubelb_manager.controllers.global_endpoints import GlobalEndpointsControlle
 from kubelb_manager.controllers.host_claims import HostClaimsController
 from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.controllers.loadbalancer import LoadBalancerController
+from kubelb_manager.controllers.proxy_view import proxies
 from kubelb_manager.controllers.route import RouteController
 from kubelb_manager.controllers.shared_address import SharedAddressController
 from kubelb_manager.controllers.snapshot import SnapshotController
@@ -126,6 +127,11 @@ class Manager:
         self.supervisor.service("xds", self._serve)
         self.supervisor.service("resolver", resolver.run)
 
+    def proxies(self) -> Object:
+        """Return what is shown at /proxies; `complete` says that this manager knows every Envoy."""
+        found = proxies(self.cache.progress, self.cache.fleets(), self.informers.slices.store)
+        return {"complete": True, "proxies": found}
+
     async def _serve(self) -> None:
         """Serve xDS until cancelled; renew the server's certificate daily."""
         try:
@@ -160,6 +166,7 @@ async def run(options: Options) -> None:
             options.health.host,
             options.health.port,
             ready={"start": lambda: None if manager.supervisor.ready else _starting(manager)},
+            pages={"/proxies": manager.proxies},
         )
         metrics = HealthServer(options.metrics.host, options.metrics.port)
         manager.supervisor.service("health", health.run, early=True)

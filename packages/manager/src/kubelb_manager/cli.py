@@ -8,12 +8,15 @@ from importlib import metadata
 import click
 import yaml
 
+from kubelb_common import console
 from kubelb_common.api import crd_schema
 from kubelb_common.kube.errors import KubeError
 from kubelb_common.runtime.controller import Terminal
 from kubelb_common.runtime.supervisor import run_to_exit
 from kubelb_common.telemetry import logs
 from kubelb_manager import app
+from kubelb_manager.commands.proxies import proxies
+from kubelb_manager.commands.tenants import tenants
 from kubelb_manager.options import Bind, OptionError, Options
 
 _DEFAULTS = Options()
@@ -102,6 +105,22 @@ def run(
 def crds() -> None:
     """Print the CustomResourceDefinitions, for kubectl apply -f -."""
     click.echo(yaml.safe_dump_all(crd_schema.crds(), sort_keys=False), nl=False)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+def completion(shell: str) -> None:
+    """Print what a shell needs to complete commands, flags and names of tenants.
+
+    \b
+    source <(kubelb-manager completion bash)
+    kubelb-manager completion fish > ~/.config/fish/completions/kubelb-manager.fish
+    """
+    click.echo(console.completion_script(main, "kubelb-manager", shell))
+
+
+main.add_command(tenants)
+main.add_command(proxies)
 
 
 if __name__ == "__main__":

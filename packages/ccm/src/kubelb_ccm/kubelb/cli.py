@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.metadata import version as installed
 
 import click
-from click.shell_completion import get_completion_class
 
 from kubelb_ccm.kubelb.load_balancers import lb
 from kubelb_ccm.kubelb.session import global_options
@@ -13,7 +12,6 @@ from kubelb_ccm.kubelb.status import status
 from kubelb_common import console
 
 _PROGRAM = "kubelb"
-_VARIABLE = "_KUBELB_COMPLETE"
 
 
 @click.group(
@@ -66,6 +64,4 @@ def completion(shell: str) -> None:
     source <(kubelb completion bash)
     kubelb completion fish > ~/.config/fish/completions/kubelb.fish
     """
-    found = get_completion_class(shell)
-    assert found is not None
-    click.echo(found(main, {}, _PROGRAM, _VARIABLE).source())
+    click.echo(console.completion_script(main, _PROGRAM, shell))

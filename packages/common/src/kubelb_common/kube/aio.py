@@ -209,6 +209,12 @@ class AioClient:
         """See KubeClient."""
         return await self._request("POST", resource.path(namespace, name, subresource), body=body)
 
+    async def get_subresource(
+        self, resource: Resource, name: str, subresource: str, namespace: str | None = None
+    ) -> Object:
+        """See KubeClient."""
+        return await self._request("GET", resource.path(namespace, name, subresource))
+
     async def server_version(self) -> Object:
         """See KubeClient."""
         return await self._request("GET", "/version")

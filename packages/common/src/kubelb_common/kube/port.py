@@ -132,6 +132,11 @@ class KubeClient(Protocol):
     ) -> Object:
         """POST to a subresource, for example a TokenRequest to `serviceaccounts/NAME/token`."""
 
+    async def get_subresource(
+        self, resource: Resource, name: str, subresource: str, namespace: str | None = None
+    ) -> Object:
+        """GET a JSON object from a subresource, for example `proxy/PATH` of the Pod `NAME:PORT`."""
+
     async def server_version(self) -> Object:
         """Return `/version`; the cheapest question to see whether a server answers."""
 

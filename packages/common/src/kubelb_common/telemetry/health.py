@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from aiohttp import web
 
@@ -16,6 +17,7 @@ from kubelb_common.faults import Fault
 from kubelb_common.telemetry import logs, metrics
 
 Check = Callable[[], str | None]
+Page = Callable[[], dict[str, Any]]
 
 _log = logs.get(__name__)
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -33,6 +35,7 @@ class HealthServer:
         port: port to listen on; 0 lets the system choose (see `port` after `start`).
         live: checks of /healthz; a failing one asks for a restart, so there are few.
         ready: checks of /readyz, which includes the live ones.
+        pages: further paths, and what returns the JSON object that each shows.
     """
 
     def __init__(
@@ -42,11 +45,13 @@ class HealthServer:
         *,
         live: Mapping[str, Check] | None = None,
         ready: Mapping[str, Check] | None = None,
+        pages: Mapping[str, Page] | None = None,
     ) -> None:
         self._host = host
         self._port = port
         self._live = dict(live or {})
         self._ready = dict(ready or {})
+        self._pages = dict(pages or {})
         self._runner: web.AppRunner | None = None
 
     @property
@@ -66,6 +71,8 @@ class HealthServer:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", _metrics)
+        for path, page in self._pages.items():
+            app.router.add_get(path, _shown(page))
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:
@@ -96,6 +103,13 @@ class HealthServer:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         return _answer(self._live | self._ready)
+
+
+def _shown(page: Page) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def show(_request: web.Request) -> web.Response:
+        return web.json_response(page())
+
+    return show
 
 
 def _answer(checks: Mapping[str, Check]) -> web.Response:

@@ -93,6 +93,9 @@ class Server:
         return self._kube.as_user(user)
 
     async def _get(self, request: web.Request, kube: FakeKube, target: Target) -> web.StreamResponse:
+        if target.name and target.subresource:
+            found = await kube.get_subresource(target.resource, target.name, target.subresource, target.namespace)
+            return web.json_response(found)
         if target.name:
             return web.json_response(await kube.get(target.resource, target.name, target.namespace))
         if request.query.get("watch") in {"true", "1"}:

@@ -112,6 +112,8 @@ class FakeKube:
         self._cluster = _Cluster(Store(options))
         self._authorize = authorize
         self.latency = 0.0
+        #: What programs in pods answer through the API server: `pods/NAMESPACE/NAME:PORT/proxy/PATH` to an object.
+        self.proxied: dict[str, Object] = {}
         for name in (*SYSTEM_NAMESPACES, *namespaces):
             self.store.create(NAMESPACES, {"metadata": {"name": name}}, None)
         for crd in crds:
@@ -235,6 +237,21 @@ class FakeKube:
             return subresources.create(self.store, resource, name, subresource, body, namespace=namespace)
 
         return await self._do("create", resource, namespace, name, act, subresource=subresource)
+
+    async def get_subresource(
+        self, resource: Resource, name: str, subresource: str, namespace: str | None = None
+    ) -> Object:
+        """GET a subresource; `status`, and what `proxied` says of pods, exist here."""
+
+        def act() -> Object:
+            if subresource == "status":
+                return self.store.get(resource, name, namespace)
+            answer = self.proxied.get(f"{resource}/{namespace}/{name}/{subresource}")
+            if answer is None:
+                raise errors.no_such_kind()
+            return copy.deepcopy(answer)
+
+        return await self._do("get", resource, namespace, name, act, subresource=subresource.partition("/")[0])
 
     async def server_version(self) -> Object:
         """Return `/version`."""

@@ -132,6 +132,10 @@ class Cache:
         )
         return FleetProgress(0 if fleet.snapshot is None else fleet.snapshot.generation, streams)
 
+    def fleets(self) -> tuple[str, ...]:
+        """Return the keys of the fleets that are published or connected, sorted."""
+        return tuple(sorted(self._fleets))
+
     def on_progress(self, handler: Callable[[str], None]) -> None:
         """Call `handler` with the fleet's key when a stream of it connects, closes, acknowledges or refuses."""
         self._handlers.append(handler)

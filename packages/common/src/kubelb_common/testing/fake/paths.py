@@ -37,6 +37,8 @@ def parse(store: Store, path: str) -> Target:
     namespace = None
     if len(rest) > 2 and rest[0] == "namespaces" and not (len(rest) == 3 and rest[2] in {"status", "finalize"}):
         namespace, rest = rest[1], rest[2:]
+    if len(rest) > 3 and rest[2] == "proxy":
+        rest = [*rest[:2], "/".join(rest[2:])]
     if not 1 <= len(rest) <= 3:
         raise errors.no_such_kind()
     plural, name, subresource = (*rest, "", "")[:3]
