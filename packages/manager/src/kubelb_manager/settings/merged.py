@@ -49,11 +49,8 @@ class Settings:
         hosts_allowed: host patterns, empty = any host.
         endpoints_allowed: CIDRs that the tenant may name as endpoints, with any port (ruling 4).
         denied_addresses: CIDRs in which no endpoint may lie, Config's and the Tenant's together.
-<<<<<<< HEAD
         limits: upper bounds, each the Tenant's own or Config's.
-=======
         legacy_agent: the tenant runs the original's agent, which writes status itself (ruling 32).
->>>>>>> 93e02e8 (manager: legacyAgent is a setting like the others; the last good settings decide TenantState and Role)
     """
 
     annotations: AnnotationPolicy = field(default_factory=AnnotationPolicy)
