@@ -122,6 +122,9 @@ class _Deployment:
         for document in documents:
             for container in view.objects(document, "spec", "template", "spec", "containers"):
                 container["image"] = self._lab.image(container["image"])
+                for variable in view.objects(container, "env"):
+                    if variable["name"].endswith("_IMAGE"):
+                        variable["value"] = self._lab.image(variable["value"])
         return documents
 
     def _config(self) -> Object:

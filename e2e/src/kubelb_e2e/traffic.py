@@ -130,12 +130,25 @@ class Traffic:
         try:
             yield tally
         finally:
-            _, found = await self._call("stop", load=number)
-            for key, value in found.items():
-                setattr(tally, key, value)
-            self.total.requests += tally.requests
-            self.total.failures += tally.failures
-            self.total.slowest_ms = max(self.total.slowest_ms, tally.slowest_ms)
+            await self._stop(number, tally)
+
+    @asynccontextmanager
+    async def talk(self, address: str, port: int, *, period: float = 0.1) -> AsyncIterator[Tally]:
+        """Send lines over one TCP connection while the block runs; being cut is one failure."""
+        tally = Tally()
+        number, _ = await self._call("talk", address=address, port=port, period=period)
+        try:
+            yield tally
+        finally:
+            await self._stop(number, tally)
+
+    async def _stop(self, number: int, tally: Tally) -> None:
+        _, found = await self._call("stop", load=number)
+        for key, value in found.items():
+            setattr(tally, key, value)
+        self.total.requests += tally.requests
+        self.total.failures += tally.failures
+        self.total.slowest_ms = max(self.total.slowest_ms, tally.slowest_ms)
 
     def reset(self) -> None:
         """Begin a new total, for the next scenario."""

@@ -221,11 +221,54 @@ async def tcp(command: Message) -> Message:
     return {"connected": True, "error": error_name, "text": text.decode("utf-8", "replace"), "ms": ms}
 
 
+@dataclass
+class Talk:
+    """One TCP connection on which a line is sent again and again, each of which must come back."""
+
+    tally: Tally
+    task: asyncio.Task[None]
+    stopping: asyncio.Event
+
+    @classmethod
+    def start(cls, command: Message) -> Talk:
+        """Begin."""
+        stopping, tally = asyncio.Event(), Tally()
+        return cls(tally, asyncio.create_task(_talk(command, tally, stopping)), stopping)
+
+    async def stop(self) -> Message:
+        """End after the line under way; return the tally."""
+        self.stopping.set()
+        await self.task
+        return self.tally.answer()
+
+
+async def _talk(command: Message, tally: Tally, stopping: asyncio.Event) -> None:
+    """Talk until stopped, or cut: one failure then."""
+    began = time.monotonic()
+    writer = None
+    try:
+        reader, writer = await asyncio.open_connection(command["address"], int(command["port"]))
+        async with asyncio.timeout(MAX_SECONDS):
+            await reader.readline()  # who is there
+            while not stopping.is_set():
+                began = time.monotonic()
+                writer.write(b"ping\n")
+                async with asyncio.timeout(TIMEOUT):
+                    line = await reader.readexactly(5)
+                tally.count(line.decode().strip(), good=line == b"ping\n", seconds=time.monotonic() - began)
+                await asyncio.sleep(float(command.get("period", 0.1)))
+    except (OSError, EOFError, TimeoutError) as error:
+        tally.count(type(error).__name__, good=False, seconds=time.monotonic() - began)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
 async def serve() -> None:
     """Answer commands until the input ends."""
     reader = asyncio.StreamReader(limit=2**20)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    loads: dict[int, Load] = {}
+    loads: dict[int, Load | Talk] = {}
     running: set[asyncio.Task[None]] = set()
 
     async def handle(command: Message) -> None:
@@ -233,6 +276,9 @@ async def serve() -> None:
             case "load":
                 loads[command["id"]] = Load.start(command)
                 answer: Message = {}
+            case "talk":
+                loads[command["id"]] = Talk.start(command)
+                answer = {}
             case "stop":
                 answer = await loads.pop(command["load"]).stop()
             case "until":

@@ -84,6 +84,16 @@ CCM_CLUSTER_SECRET = "kubelb-cluster"  # noqa: S105 - the name of an object
 HOST_CLAIMS = "host-claims"
 XDS_SERVICE = "envoycp"
 XDS_PORT = 8001
+#: Ports of Envoy's listeners for LoadBalancers. 32768 and above collide with those of Envoy's own outgoing
+#: connections (ruling 11).
+LISTENER_PORT_RANGE = range(10000, 32768)
+#: Within it, what is never a listener's.
+OWN_PORT_RANGE = range(19000, 19100)
+#: Ports of a fleet's pods beside those of listeners: Envoy's admin (loopback only), metrics, the agent, readiness.
+ENVOY_ADMIN_PORT = 9001
+ENVOY_STATS_PORT = 19001
+AGENT_PORT = 19002
+ENVOY_READY_PORT = 19003
 INGRESS_SERVICE = "envoy-ingress"
 SHARED_FLEET = "shared"
 #: Topology dedicated: the fleet of all Ingresses of a tenant, and what the name of a LoadBalancer's own begins with.

@@ -18,6 +18,7 @@ from kubelb_manager.controllers.board import Board
 from kubelb_manager.controllers.config import ConfigController
 from kubelb_manager.controllers.envoy_fleet import EnvoyFleetController
 from kubelb_manager.controllers.events import Events
+from kubelb_manager.controllers.fleet_guards import FleetGuardController
 from kubelb_manager.controllers.global_endpoints import GlobalEndpointsController
 from kubelb_manager.controllers.host_claims import HostClaimsController
 from kubelb_manager.controllers.hub import Hub
@@ -31,6 +32,7 @@ from kubelb_manager.controllers.xds_identity import XdsIdentity
 from kubelb_manager.delivery.cache import Cache
 from kubelb_manager.delivery.identity import refusal
 from kubelb_manager.delivery.server import XdsServer
+from kubelb_manager.desired.envoy_fleet import XDS_MOUNT
 from kubelb_manager.gather.bundle import Gatherer
 from kubelb_manager.gather.fleets import Fleets
 from kubelb_manager.gather.resolver import Resolver
@@ -76,12 +78,14 @@ class Manager:
         self.cache = Cache()
         self._identity = identity
         self._clock = clock
-        resolver = Resolver(clock, lambda: self.snapshot.everybody_again())  # noqa: PLW0108 - made two lines later
+        resolver = Resolver(clock, self._names_moved)
         gatherer = Gatherer(self.informers, resolver, options.namespace)
         fleets = Fleets(self.informers, options.namespace)
         self.snapshot = SnapshotController(gatherer, fleets, self.cache, Generator(), self.board, clock, connect)
         bootstrap = BootstrapOptions(
-            xds_host=options.xds_host, xds_port=options.xds_port, tls=TlsFiles(server_name=options.xds_host)
+            xds_host=options.xds_host,
+            xds_port=options.xds_port,
+            tls=TlsFiles(directory=XDS_MOUNT, server_name=options.xds_host, sds_directory=XDS_MOUNT),
         )
         hub = Hub(client, self.informers, clock)
         events = Events(hub, clock)
@@ -91,6 +95,7 @@ class Manager:
             identity,
             namespace=options.namespace,
             image=options.envoy_image,
+            agent_image=options.agent_image,
             bootstrap=bootstrap,
             clock=clock,
         )
@@ -110,6 +115,7 @@ class Manager:
         endpoints = GlobalEndpointsController(hub, fleets, clock=clock)
         tenants = TenantController(hub, events, namespace=options.namespace, clock=clock)
         config = ConfigController(hub, events, namespace=options.namespace, clock=clock)
+        self._guards = FleetGuardController(hub, gatherer, namespace=options.namespace, clock=clock)
         #: Publication first: what traffic waits for comes before what people read.
         self.controllers = (
             self.snapshot.controller,
@@ -119,6 +125,7 @@ class Manager:
             shared.controller,
             endpoints.controller,
             fleet.controller,
+            self._guards.controller,
             tenants.controller,
             config.controller,
         )
@@ -131,6 +138,11 @@ class Manager:
         """Return what is shown at /proxies; `complete` says that this manager knows every Envoy."""
         found = proxies(self.cache.progress, self.cache.fleets(), self.informers.slices.store)
         return {"complete": True, "proxies": found}
+
+    def _names_moved(self) -> None:
+        """Names that tenants give as addresses stand for others now."""
+        self.snapshot.everybody_again()
+        self._guards.everybody_again()
 
     async def _serve(self) -> None:
         """Serve xDS until cancelled; renew the server's certificate daily."""

@@ -38,6 +38,7 @@ class Options:
         health: liveness, readiness.
         metrics: Prometheus.
         envoy_image: image of the data plane's pods, unless Config says otherwise.
+        agent_image: image of the agent beside each Envoy, this program's own.
         xds_host: name under which Envoys find the control plane.
         xds_port: port of that name.
         log_level: debug, info, warning or error.
@@ -50,7 +51,29 @@ class Options:
     health: Bind = field(default=Bind("", 8081))
     metrics: Bind = field(default=Bind("", 9443))
     envoy_image: str = "kubelb/envoy:1.40.0"
+    agent_image: str = "kubelb/manager:0.1.0"
     xds_host: str = f"{names.XDS_SERVICE}.{names.MANAGER_NAMESPACE}.svc"
     xds_port: int = names.XDS_PORT
     log_level: str = "info"
     log_format: str = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """What the agent beside an Envoy needs to know.
+
+    Attributes:
+        listen: where the kubelet asks.
+        admin: Envoy's admin interface.
+        own_ports: Envoy's listeners that carry no traffic of tenants.
+        drain_timeout: longest wait for connections to end, in seconds.
+        min_drain: shortest wait, in seconds.
+        drain_token: whoever has it may drain.
+    """
+
+    listen: Bind = field(default=Bind("", names.AGENT_PORT))
+    admin: Bind = field(default=Bind("127.0.0.1", names.ENVOY_ADMIN_PORT))
+    own_ports: tuple[int, ...] = (names.ENVOY_STATS_PORT, names.ENVOY_READY_PORT)
+    drain_timeout: float = 60.0
+    min_drain: float = 5.0
+    drain_token: str = ""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from feature_world import FLEET, NAMESPACE, RELEASE_SECONDS, World, running, typed, until
+from feature_world import FLEET, NAMESPACE, POD_MONITOR_CRD, RELEASE_SECONDS, World, running, typed, until
 
 from kubelb_common import names
 from kubelb_common.api import crd_schema
@@ -141,7 +141,7 @@ async def _touch(world: World) -> None:
 async def _life(world: World) -> None:
     """Everything that the manager does in the life of a tenant."""
     kube = world.kube
-    config = {"metadata": {"name": names.CONFIG_NAME}, "spec": {}}
+    config = {"metadata": {"name": names.CONFIG_NAME}, "spec": {"envoyProxy": {"podMonitor": {"enabled": True}}}}
     await kube.create(resources.CONFIGS, typed(resources.CONFIGS, config), "kubelb")
     await world.onboard()
     ask = {names.ANNOTATION_TOKEN_GENERATION: "2", names.ANNOTATION_TOKEN_OVERLAP: "0s"}
@@ -187,6 +187,13 @@ async def _tampering(world: World, ingress: str) -> None:
     await _tamper(world, resources.SECRETS, names.CCM_KUBECONFIG_SECRET, kubeconfig)
     await _tamper(world, resources.NAMESPACES, NAMESPACE, foreign, None)
     await _tamper(world, resources.DEPLOYMENTS, f"envoy-{NAMESPACE}", {"spec": {"replicas": 7}})
+    for resource, name in (
+        (resources.DISRUPTION_BUDGETS, f"envoy-{NAMESPACE}"),
+        (resources.NETWORK_POLICIES, "envoy-proxy"),
+        (resources.POD_MONITORS, "envoy-proxy"),
+    ):
+        await until(lambda: world.get(resource, name), resource.kind)  # noqa: B023
+        await _tamper(world, resource, name, {"spec": {"selector": None, "podSelector": None}})
     await _tamper(world, resources.SERVICES, "envoy-lb1", {"spec": {"selector": {"other": "pods"}}})
     await _tamper(world, resources.INGRESSES, ingress, {"spec": {"rules": None, "defaultBackend": None}})
 
@@ -198,14 +205,25 @@ async def _configure(world: World, **envoy_proxy: Any) -> None:
 async def _other_workload(world: World) -> None:
     """The Envoys become a DaemonSet, and a Deployment again."""
     name = f"envoy-{NAMESPACE}"
-    await _configure(world, useDaemonset=True)
+
+    async def roll_out(resource: Resource) -> None:
+        """Play the workload controllers."""
+        counts = ("updatedReplicas", "availableReplicas", "desiredNumberScheduled", "updatedNumberScheduled")
+        status = dict.fromkeys((*counts, "numberAvailable"), 1) | {"observedGeneration": 99}
+        await world.kube.patch(resource, name, {"status": status}, NAMESPACE, subresource="status")
+
+    await _configure(world, useDaemonset=True, podMonitor={"enabled": False}, networkPolicy={"disable": True})
+    for resource in (resources.NETWORK_POLICIES, resources.POD_MONITORS):
+        await until(lambda: world.get(resource, "envoy-proxy") is None, f"no {resource.kind}")  # noqa: B023
     await until(lambda: world.get(resources.DAEMON_SETS, name), "a DaemonSet")
+    await roll_out(resources.DAEMON_SETS)
     await until(lambda: world.get(resources.DEPLOYMENTS, name) is None, "no Deployment")
     await _tamper(
         world, resources.DAEMON_SETS, name, {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}
     )
     await _configure(world, useDaemonset=False)
     await until(lambda: world.get(resources.DEPLOYMENTS, name), "a Deployment")
+    await roll_out(resources.DEPLOYMENTS)
     await until(lambda: world.get(resources.DAEMON_SETS, name) is None, "no DaemonSet")
 
 
@@ -267,7 +285,7 @@ async def _whole_tenant_goes(world: World) -> None:
 async def notes() -> Notes:
     """What a manager asks its API server for."""
     notes = Notes()
-    admin = FakeKube(namespaces=["kubelb"], crds=crd_schema.crds(), garbage_collection=True)
+    admin = FakeKube(namespaces=["kubelb"], crds=[*crd_schema.crds(), POD_MONITOR_CRD], garbage_collection=True)
     api_server = {
         "metadata": {"name": "kubernetes", "namespace": "default"},
         "addressType": "IPv4",

@@ -12,12 +12,13 @@ import pytest
 
 from kubelb_common.kube.port import Object
 from kubelb_common.testing import golden
-from kubelb_manager.desired import envoy_fleet, service, tenant
+from kubelb_manager.desired import envoy_fleet, monitoring, network_policy, service, tenant
 from kubelb_manager.ir.model import FleetId
 from kubelb_manager.ports import declared, table
 from kubelb_manager.settings.merged import envoy, merged
 from kubelb_manager.translate.addresses import address_policy
 from kubelb_manager.translate.context import Context, nodes_from
+from kubelb_manager.translate.egress import egress
 from kubelb_manager.translate.load_balancer import translate_load_balancer
 from kubelb_manager.translate.route import translate_route
 
@@ -39,6 +40,15 @@ def account(owner: Object) -> list[Object]:
     ]
 
 
+def guards(documents: list[Object], owner: Object, fleet: Object) -> list[Object]:
+    config = next(iter(of_kind(documents, "Config")), None)
+    nodes = [ip for _, given in nodes_from(of_kind(documents, "Addresses")) for ip in given.ips]
+    policy = address_policy(denied=["10.0.0.0/24"], granted=merged(config, owner).endpoints_allowed)
+    namespace = tenant.tenant_namespace(owner)
+    border = network_policy.fleet_policy(namespace, egress(nodes, [policy]), manager_namespace="kubelb", owner=owner)
+    return [monitoring.disruption_budget(fleet), border, monitoring.pod_monitor(namespace, owner)]
+
+
 def wanted(documents: list[Object]) -> dict[str, list[Object]]:
     config = next(iter(of_kind(documents, "Config")), None)
     [owner] = of_kind(documents, "Tenant")
@@ -48,7 +58,13 @@ def wanted(documents: list[Object]) -> dict[str, list[Object]]:
     routes, load_balancers = of_kind(documents, "Route"), of_kind(documents, "LoadBalancer")
     if not routes and not load_balancers:
         fleet = envoy_fleet.workload(
-            owner, namespace, "shared", bootstrap="{}", image="envoy:default", settings=envoy(config, owner)
+            owner,
+            namespace,
+            "shared",
+            bootstrap="{}",
+            image="envoy:default",
+            agent=envoy_fleet.Agent("manager:default", "token"),
+            settings=envoy(config, owner),
         )
         return {
             "account": account(owner),
@@ -57,6 +73,7 @@ def wanted(documents: list[Object]) -> dict[str, list[Object]]:
                 service.bound(service.ingress(owner, namespace, settings=settings), home),
                 service.members(owner, home),
             ],
+            **({"guards": guards(documents, owner, fleet)} if of_kind(documents, "Addresses") else {}),
         }
     context = Context(
         namespace, nodes=nodes_from(of_kind(documents, "Addresses")), settings=settings, addresses=address_policy()

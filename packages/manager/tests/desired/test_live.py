@@ -19,6 +19,7 @@ TENANT: Object = {
     "kind": "Tenant",
     "metadata": {"name": "primary", "uid": "tenant-uid"},
 }
+AGENT = envoy_fleet.Agent("manager", "token")
 
 
 def load_balancer(*, kind: str = "LoadBalancer", annotations: dict[str, str] | None = None) -> Object:
@@ -83,6 +84,7 @@ ALL = [
         "shared",
         bootstrap="{}",
         image="envoy",
+        agent=AGENT,
         settings=EnvoySettings(node_selector={"a": "b"}),
     ),
 ]
@@ -162,7 +164,13 @@ def test_a_lost_label_and_owner_come_back() -> None:
 
 def workload(**settings: Any) -> Object:
     return envoy_fleet.workload(
-        TENANT, "tenant-primary", "shared", bootstrap="{}", image="envoy", settings=EnvoySettings(**settings)
+        TENANT,
+        "tenant-primary",
+        "shared",
+        bootstrap="{}",
+        image="envoy",
+        agent=AGENT,
+        settings=EnvoySettings(**settings),
     )
 
 

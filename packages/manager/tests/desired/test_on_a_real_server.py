@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+import yaml
 
 from kubelb_common import names
 from kubelb_common.kube import kubeconfig
 from kubelb_common.kube.aio import AioClient
+from kubelb_common.kube.errors import Forbidden
 from kubelb_common.kube.port import Object, Resource
 from kubelb_common.kube.resources import (
     DAEMON_SETS,
     DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
     INGRESSES,
     NAMESPACES,
+    NETWORK_POLICIES,
+    PODS,
     ROLE_BINDINGS,
     ROLES,
     SECRETS,
@@ -24,12 +30,15 @@ from kubelb_common.kube.resources import (
 )
 from kubelb_common.testing.envtest import RealApi
 from kubelb_manager.bootstrap.render import BootstrapOptions, render
-from kubelb_manager.desired import envoy_fleet, service, tenant
+from kubelb_manager.desired import envoy_fleet, monitoring, network_policy, service, tenant
 from kubelb_manager.desired.live import prepared, updated
 from kubelb_manager.settings.merged import EnvoySettings, Settings
+from kubelb_manager.translate.addresses import address_policy
 from kubelb_manager.translate.context import Context
+from kubelb_manager.translate.egress import egress
 from kubelb_manager.translate.route import translate_route
 
+MANAGER = Path(__file__).parents[2] / "deploy" / "manager.yaml"
 RESOURCES = {
     resource.kind: resource
     for resource in (
@@ -42,6 +51,8 @@ RESOURCES = {
         DEPLOYMENTS,
         DAEMON_SETS,
         INGRESSES,
+        DISRUPTION_BUDGETS,
+        NETWORK_POLICIES,
     )
 }
 FULL = EnvoySettings(
@@ -97,15 +108,58 @@ async def test_account_and_fleet(client: AioClient, owner: Object) -> None:
         await settles(client, wanted)
 
 
+async def test_pods_are_restricted(client: AioClient, owner: Object) -> None:
+    """The strictest of Kubernetes' Pod Security Standards takes the fleets' pods and the manager's."""
+    home = tenant.tenant_namespace(owner)
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    await client.create(NAMESPACES, {"metadata": {"name": home, "labels": labels}})
+    await client.create(SERVICE_ACCOUNTS, {"metadata": {"name": "default"}}, home)
+    agent = envoy_fleet.Agent("manager", "token")
+    fleet = envoy_fleet.workload(
+        owner, home, "shared", bootstrap="{}", image="envoy", agent=agent, settings=EnvoySettings()
+    )
+    manifest = yaml.safe_load_all(MANAGER.read_text(encoding="utf-8"))
+    [manager] = [item for item in manifest if item["kind"] == "Deployment"]
+    for name, workload in (("fleet", fleet), ("manager", manager)):
+        spec = workload["spec"]["template"]["spec"]
+        assert name == "manager" or spec["automountServiceAccountToken"] is False
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        await client.create(PODS, {"metadata": {"name": name}, "spec": {**spec, "serviceAccountName": "default"}}, home)
+    loose = {"containers": [{"name": "x", "image": "x"}]}
+    with pytest.raises(Forbidden):
+        await client.create(PODS, {"metadata": {"name": "loose"}, "spec": loose}, home)
+
+
+async def test_guards(client: AioClient, owner: Object) -> None:
+    home = tenant.tenant_namespace(owner)
+    await settles(client, tenant.namespace(owner))
+    agent = envoy_fleet.Agent("manager", "token")
+    fleet = envoy_fleet.workload(
+        owner, home, "shared", bootstrap="{}", image="envoy", agent=agent, settings=EnvoySettings()
+    )
+    await settles(client, monitoring.disruption_budget(fleet))
+
+    def border(*nodes: str, granted: tuple[str, ...] = ()) -> Object:
+        reach = egress(nodes, [address_policy(granted=granted)])
+        return network_policy.fleet_policy(home, reach, manager_namespace="kubelb", owner=owner)
+
+    live = await settles(client, border())
+    live = await rewritten(client, live, border("192.0.2.1", "2001:db8::1", granted=("0.0.0.0/0", "::/0")))
+    await rewritten(client, live, border("192.0.2.1"))
+
+
 @pytest.mark.parametrize("daemon_set", [False, True])
 async def test_workload(client: AioClient, owner: Object, daemon_set: bool) -> None:
     home = tenant.tenant_namespace(owner)
     await settles(client, tenant.namespace(owner))
-    bootstrap = render(BootstrapOptions())
+    bootstrap, agent = render(BootstrapOptions()), envoy_fleet.Agent("manager", "token")
     settings = EnvoySettings(use_daemon_set=daemon_set)
 
     def wanted(settings: EnvoySettings) -> Object:
-        return envoy_fleet.workload(owner, home, "shared", bootstrap=bootstrap, image="envoy", settings=settings)
+        return envoy_fleet.workload(
+            owner, home, "shared", bootstrap=bootstrap, image="envoy", agent=agent, settings=settings
+        )
 
     live = await settles(client, wanted(settings))
     if not daemon_set:

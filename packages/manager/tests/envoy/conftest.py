@@ -16,7 +16,7 @@ import pytest
 
 from kubelb_common import pki
 from kubelb_common.testing import ports
-from kubelb_manager.bootstrap.render import BootstrapOptions, TlsFiles, files
+from kubelb_manager.bootstrap.render import BootstrapOptions, OverloadLimits, TlsFiles, files
 from kubelb_manager.delivery import identity
 from kubelb_manager.delivery.cache import Cache
 from kubelb_manager.delivery.server import ServerTls, XdsServer
@@ -166,11 +166,20 @@ class Lab:
         self.stack.push_async_callback(server.stop, 0.1)
         return server, bound
 
-    async def envoy(self, xds_port: int, *, tls: TlsFiles | None = None, pod: str = POD, workers: int = 1) -> Envoy:
+    async def envoy(
+        self,
+        xds_port: int,
+        *,
+        tls: TlsFiles | None = None,
+        pod: str = POD,
+        workers: int = 1,
+        overload: OverloadLimits | None = None,
+    ) -> Envoy:
         options = BootstrapOptions(
             xds_host="127.0.0.1",
             xds_port=xds_port,
             tls=tls,
+            overload=overload,
             admin_port=free_port(),
             stats_port=free_port(),
             ready_port=free_port(),

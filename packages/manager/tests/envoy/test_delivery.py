@@ -6,12 +6,14 @@ import asyncio
 import itertools
 import json
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
-from kubelb_manager.bootstrap.render import TlsFiles
+from kubelb_manager.bootstrap.render import BootstrapOptions, TlsFiles, sds_files
 from kubelb_manager.delivery import server as server_module
 from kubelb_manager.delivery.cache import Cache
 from kubelb_manager.delivery.messages import Response
@@ -101,6 +103,58 @@ async def test_mutual_tls_rotation_and_a_foreign_fleet(lab, certificates, tmp_pa
     await lab.until(lambda: not pods(), "streams closed")
     await lab.xds(cache, port=xds_port, tls=renewed.server)
     await lab.until(lambda: pods() == [lab.POD, "envoy-2"], "both reconnected")
+
+
+async def test_a_certificate_is_exchanged_as_a_kubelet_does_it(lab, certificates, tmp_path):
+    """All files of a mounted Secret change at once by a renamed link; requests flow, the old certificate is worth nothing.
+
+    The pod's files are those that the manager puts into the Secret: certificate and SDS files in one directory.
+    """
+    mount = tmp_path / "xds"
+    tls = TlsFiles(directory=str(mount), sds_directory=str(mount))
+    texts = sds_files(BootstrapOptions(tls=tls))
+
+    def write(version: str, authority: Any) -> None:
+        """Write a new version of the Secret and let the link name it."""
+        folder = mount / f"..{version}"
+        authority.client_files(folder, "tenant-a", "shared")
+        for name, text in texts.items():
+            (folder / name).write_text(text)
+        (mount / "..data_tmp").symlink_to(folder.name)
+        (mount / "..data_tmp").rename(mount / "..data")
+
+    mount.mkdir()
+    write("one", certificates)
+    for name in ("tls.crt", "tls.key", "ca.crt", *texts):
+        (mount / name).symlink_to(f"..data/{name}")
+    up = await lab.upstream("a")
+    cache = Cache()
+    server, xds_port = await lab.xds(cache, tls=certificates.server)
+    port = lab.free_port()
+    table = lab.table("h.example.com", Forward("a"))
+    generation = lab.publish(cache, lab.fleet(port, [table], [lab.cluster("a", up.port)]))
+    await lab.envoy(xds_port, tls=tls)
+    await lab.routed(cache, generation)
+    seen: Counter[int] = Counter()
+    stop = asyncio.Event()
+
+    async def load() -> None:
+        while not stop.is_set():
+            seen[(await lab.request(port, "h.example.com")).status] += 1
+
+    running = asyncio.create_task(load())
+    renewed = type(certificates).make()
+    write("two", renewed)
+    await server.stop(0.1)
+    await lab.until(lambda: not cache.progress(lab.FLEET).streams, "the stream is closed")
+    # Only who has the new files can connect: the authority is another one.
+    await lab.xds(cache, port=xds_port, tls=renewed.server)
+    await lab.until(lambda: cache.progress(lab.FLEET).streams, "a new stream with the new certificate")
+    generation = lab.publish(cache, lab.fleet(port, [table], [lab.cluster("a", up.port), lab.cluster("b", up.port)]))
+    await lab.routed(cache, generation)
+    stop.set()
+    await running
+    assert set(seen) == {200}, seen
 
 
 async def test_a_restarted_manager_sends_nothing(lab, sent):

@@ -9,9 +9,10 @@ from kubelb_common import names
 from kubelb_common.kube import resources
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
-from kubelb_manager.controllers import envoy_fleet, snapshot
+from kubelb_manager.controllers import snapshot
 from kubelb_manager.desired.envoy_fleet import workload_name
 from kubelb_manager.ir.model import FleetId
+from kubelb_manager.settings import merged as settings
 from kubelb_manager.xds.resources import LISTENER, ROUTES
 
 GLOBAL = FleetId("kubelb", names.GLOBAL_FLEET)
@@ -22,7 +23,7 @@ OWN = FleetId(NAMESPACE, names.load_balancer_fleet("lb1"))
 def _briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is on the way to a fleet here."""
     monkeypatch.setattr(snapshot, "LINGER", 0.3)
-    monkeypatch.setattr(envoy_fleet, "IDLE", 0.6)
+    monkeypatch.setattr(settings, "FLEET_HOLD_DOWN_SECONDS", 0.6)
 
 
 async def _choose(world: World, topology: str) -> None:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelb_manager.settings.annotations import BUILT_IN_DENIED, AnnotationPolicy, annotation_policy
+from kubelb_manager.settings.durations import seconds
 from kubelb_manager.settings.globs import annotation_matches, host_allowed
-from kubelb_manager.settings.merged import EnvoySettings, Settings, envoy, merged
+from kubelb_manager.settings.merged import EnvoySettings, GracefulShutdown, Overload, Settings, envoy, merged
 
 
 def spec(**fields: Any) -> dict[str, Any]:
@@ -59,8 +60,49 @@ def test_envoy_settings() -> None:
     )
     tenant = spec(envoyProxy={"replicas": 2, "image": "own"})
     assert envoy(config, tenant) == EnvoySettings(
-        image="own", replicas=2, grace_seconds=60, node_selector={"a": "b"}, resources={"limits": {"cpu": "1"}}
+        image="own", replicas=2, grace_seconds=75, node_selector={"a": "b"}, resources={"limits": {"cpu": "1"}}
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "shutdown", "grace"),
+    [
+        ({}, GracefulShutdown(True, 60, 5), 300),
+        ({"drainTimeout": "1m30s", "minDrainDuration": "1.5s"}, GracefulShutdown(True, 90, 1.5), 300),
+        ({"terminationGracePeriodSeconds": 30}, GracefulShutdown(True, 60, 5), 75),
+        ({"drainTimeout": "1h", "terminationGracePeriodSeconds": 600}, GracefulShutdown(True, 3600, 5), 3615),
+        ({"drainTimeout": "2s", "minDrainDuration": "10s"}, GracefulShutdown(True, 10, 10), 300),
+        ({"drainTimeout": "soon", "minDrainDuration": 5}, GracefulShutdown(True, 60, 5), 300),
+        ({"disabled": True, "terminationGracePeriodSeconds": 30}, GracefulShutdown(False, 60, 5), 30),
+    ],
+)
+def test_a_pod_has_the_time_to_drain(given: dict[str, Any], shutdown: GracefulShutdown, grace: int) -> None:
+    result = envoy(spec(envoyProxy={"gracefulShutdown": given}), None)
+    assert (result.shutdown, result.grace_seconds) == (shutdown, grace)
+
+
+def test_limits_under_load_are_off_unless_enabled() -> None:
+    limits = {"maxActiveDownstreamConnections": 10, "maxHeapSizeBytes": 0}
+    assert not envoy(spec(envoyProxy={"overloadManager": limits}), None).overload.enabled
+    on = envoy(spec(envoyProxy={"overloadManager": {"enabled": True, **limits}}), None)
+    assert on.overload == Overload(enabled=True, max_connections=10)
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("5m", 300),
+        ("1h1.5s", 3601.5),
+        ("0s", 0),
+        ("250ms", 0.25),
+        ("", None),
+        ("5", None),
+        ("-5s", None),
+        ("5s ", None),
+    ],
+)
+def test_durations(text: str, result: float | None) -> None:
+    assert seconds(text) == (None if result is None else pytest.approx(result))
 
 
 def test_nothing_propagates_by_default() -> None:

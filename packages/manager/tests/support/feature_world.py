@@ -19,6 +19,7 @@ from kubelb_common.kube import resources
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import conditions, view
 from kubelb_common.runtime.clock import SystemClock
+from kubelb_common.testing.fake import kinds
 from kubelb_common.testing.fake_kube import FakeKube
 from kubelb_manager.app import Manager
 from kubelb_manager.controllers.xds_identity import XdsIdentity
@@ -34,6 +35,30 @@ FLEET = FleetId(NAMESPACE, names.SHARED_FLEET)
 SECONDS = 30.0  # a wait ends when its condition holds; a busy machine takes long
 #: For what Envoys have to let go of: less than `snapshot.REMOVAL_BOUND`, after which a manager does without them.
 RELEASE_SECONDS = 25.0
+#: What the Prometheus operator installs, as far as it matters here.
+POD_MONITOR_CRD: Object = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "podmonitors.monitoring.coreos.com"},
+    "spec": {
+        "group": "monitoring.coreos.com",
+        "scope": "Namespaced",
+        "names": {
+            "plural": "podmonitors",
+            "singular": "podmonitor",
+            "kind": "PodMonitor",
+            "listKind": "PodMonitorList",
+        },
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
 NODES = ("192.0.2.11", "192.0.2.12")
 
 
@@ -168,7 +193,7 @@ class World:
     async def quiet(self) -> None:
         """Wait until the manager has seen all there is and every controller is done with it; timers do not count."""
         history = self.kube.store.history
-        followed = list(self.manager.informers.all())
+        followed = [each for each in self.manager.informers.all() if self._is_installed(each.resource)]
 
         def is_quiet() -> bool:
             self.kube.send_bookmarks()
@@ -180,6 +205,10 @@ class World:
             )
 
         await until(is_quiet, "the manager is quiet")
+
+    def _is_installed(self, resource: Any) -> bool:
+        crd = f"{resource.plural}.{resource.group}"
+        return kinds.built_in(resource) or self.kube.peek(resources.CRDS, crd) is not None
 
     def get(self, resource: Any, name: str, namespace: str | None = NAMESPACE) -> Object | None:
         return self.kube.peek(resource, name, namespace)

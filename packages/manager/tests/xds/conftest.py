@@ -19,6 +19,7 @@ from kubelb_manager.ir.model import (
     Endpoint,
     Fleet,
     Forward,
+    HeaderLimits,
     Host,
     HttpListener,
     Layer,
@@ -49,6 +50,7 @@ def read_fleet(raw: dict[str, Any]) -> Fleet:
         tuple(_http(each) for each in raw.get("http", ())),
         tuple(TcpListener(**each) for each in raw.get("tcp", ())),
         tuple(_cluster(each) for each in raw.get("clusters", ())),
+        HeaderLimits(**raw.get("header_limits", {})),
     )
 
 

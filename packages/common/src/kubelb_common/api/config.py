@@ -71,7 +71,7 @@ class GracefulShutdown(Record):
     )
     min_drain_duration: str = field("Shortest wait.", default="5s", schema={"default": "5s", **DURATION})
     termination_grace_period_seconds: int = field(
-        "Grace period of the pod in seconds; must exceed drainTimeout.",
+        "Grace period of the pod in seconds; 15 s more than drainTimeout where it is less than that.",
         default=300,
         schema={"default": 300, "minimum": 30, "format": "int64"},
     )
@@ -95,6 +95,13 @@ class PodMonitorSettings(Record):
     """Scraping of Envoy's metrics by the Prometheus operator."""
 
     enabled: bool = field("Create PodMonitors.", default=False, schema={"default": False})
+
+
+@record
+class NetworkPolicySettings(Record):
+    """The NetworkPolicies of the fleets; they need a network that enforces them."""
+
+    disable: bool = field("Make none.", default=False, schema={"default": False})
 
 
 @record
@@ -133,6 +140,12 @@ class EnvoyProxy(Record):
     overload_manager: OverloadManager | None = field("Limits under load.", default=None)
     pod_monitor: PodMonitorSettings | None = field("Scraping of metrics.", default=None)
     header_limits: HeaderLimits | None = field("Sizes of HTTP headers.", default=None)
+    hold_down: str = field(
+        "How long a fleet is kept that has nothing to serve any more, so that the next object finds it ready.",
+        default="5m",
+        schema={"default": "5m", **DURATION},
+    )
+    network_policy: NetworkPolicySettings | None = field("Border of the pods' traffic.", default=None)
 
 
 @record

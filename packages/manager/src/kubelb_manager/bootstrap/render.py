@@ -51,6 +51,7 @@ _STATS = (
     {"suffix": ".membership_total"},
     {"suffix": ".downstream_cx_total"},
     {"suffix": ".downstream_cx_active"},
+    {"suffix": ".downstream_sess_active"},
 )
 
 
@@ -100,9 +101,9 @@ class BootstrapOptions:
     xds_port: int = names.XDS_PORT
     tls: TlsFiles | None = TlsFiles()
     overload: OverloadLimits | None = None
-    admin_port: int = 9001
-    stats_port: int = 19001
-    ready_port: int = 19003
+    admin_port: int = names.ENVOY_ADMIN_PORT
+    stats_port: int = names.ENVOY_STATS_PORT
+    ready_port: int = names.ENVOY_READY_PORT
     ipv6: bool = True
     node_id: str | None = None
     node_cluster: str | None = None
@@ -115,7 +116,12 @@ def render(options: BootstrapOptions) -> str:
 
 def files(options: BootstrapOptions) -> dict[str, str]:
     """Return the bootstrap and, where asked for, its SDS files: file name -> text. Mount them in one directory."""
-    out = {BOOTSTRAP_FILE: render(options)}
+    return {BOOTSTRAP_FILE: render(options), **sds_files(options)}
+
+
+def sds_files(options: BootstrapOptions) -> dict[str, str]:
+    """Return the constant SDS files, where asked for: file name -> text. They lie beside the certificate."""
+    out: dict[str, str] = {}
     if options.tls is not None and options.tls.sds_directory is not None:
         out[CERTIFICATE_SDS_FILE] = _text(_sds(_CERTIFICATE_SDS, {"tls_certificate": _certificate(options.tls)}))
         out[CA_SDS_FILE] = _text(_sds(_CA_SDS, {"validation_context": _validation(options.tls)}))

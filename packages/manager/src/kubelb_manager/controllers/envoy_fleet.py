@@ -1,12 +1,15 @@
 """Key: a fleet. Its pods, their certificate, and the headless Service that says which of them are ready.
 
-A fleet exists while it has to have some object (`gather.fleets`), and for `IDLE` after that, for clients
-that are still on their way to it. Objects that are being deleted count: these wait for their Envoys to let go.
+A fleet exists while it has to have some object (`gather.fleets`), and for `envoyProxy.holdDown` after that: clients
+are still on their way to it, and the next object often comes soon. Only the Tenant's own deletion ends it at once.
+Objects that are being deleted count: these wait for their Envoys to let go.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 from kubelb_common import names
 from kubelb_common.kube import resources
@@ -16,7 +19,7 @@ from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.controller import DONE, Again, Controller, Result
 from kubelb_common.runtime.keys import ObjectKey
 from kubelb_common.runtime.store import Change
-from kubelb_manager.bootstrap.render import BootstrapOptions, render
+from kubelb_manager.bootstrap.render import BootstrapOptions, OverloadLimits, render, sds_files
 from kubelb_manager.controllers import apply
 from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.controllers.xds_identity import XdsIdentity
@@ -25,13 +28,11 @@ from kubelb_manager.desired import service as desired_service
 from kubelb_manager.gather.fleets import Fleets
 from kubelb_manager.ir.model import FleetId, Origin
 from kubelb_manager.settings import in_force
-from kubelb_manager.settings.merged import envoy
+from kubelb_manager.settings.merged import EnvoySettings, Overload, envoy
 
 #: Certificates are looked at this often; they are renewed at two thirds of their life.
 _CERTIFICATE_PERIOD = 12 * 3600.0
 _CERTIFICATE_REST = 60.0
-#: Seconds that a fleet outlives its last object, for connections that are on their way to it.
-IDLE = 300.0
 
 
 class EnvoyFleetController:
@@ -45,6 +46,7 @@ class EnvoyFleetController:
         *,
         namespace: str,
         image: str,
+        agent_image: str,
         bootstrap: BootstrapOptions,
         clock: Clock,
     ) -> None:
@@ -54,7 +56,9 @@ class EnvoyFleetController:
         self._identity = identity
         self._namespace = namespace
         self._image = image
-        self._bootstrap = render(bootstrap)
+        self._agent_image = agent_image
+        self._bootstrap = bootstrap
+        self._text = functools.lru_cache(maxsize=64)(self._render)
         self._clock = clock
         #: When a fleet's certificate was last looked at; objects come far more often than it changes.
         self._looked_at: dict[FleetId, float] = {}
@@ -64,7 +68,7 @@ class EnvoyFleetController:
         for kind, informer in (("Route", informers.routes), ("LoadBalancer", informers.load_balancers)):
             self.controller.watch(informer, self._fleets_of(kind), when=_comes_or_goes)
         for informer in (informers.deployments, informers.daemon_sets):
-            self.controller.watch(informer, _fleet_of_workload, when=_spec_moved)
+            self.controller.watch(informer, _fleet_of_workload, when=_workload_moved)
         self.controller.watch(informers.services, self._fleets_of_service, when=_spec_moved)
         self.controller.watch(informers.tenants, lambda obj: self._all_of(names.tenant_namespace(view.name(obj))))
         self.controller.watch(informers.namespaces, lambda obj: self._all_of(view.name(obj)))
@@ -125,12 +129,13 @@ class EnvoyFleetController:
         config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
         if in_force.undecided(config, tenant):
             return DONE
+        settings = envoy(config, tenant)
         if self._is_needed(fleet):
             self._idle_since.pop(fleet, None)
-            await self._ensure(tenant, fleet)
+            await self._ensure(tenant, fleet, settings)
             return Again(_CERTIFICATE_PERIOD)
         now = self._clock.monotonic()
-        left = self._idle_since.setdefault(fleet, now) + IDLE - now
+        left = self._idle_since.setdefault(fleet, now) + settings.hold_down - now
         if left > 0 and not view.deleting(tenant or {}):
             return Again(left)
         await self._remove(fleet)
@@ -145,16 +150,33 @@ class EnvoyFleetController:
         self._looked_at.pop(fleet, None)
         self._idle_since.pop(fleet, None)
 
-    async def _ensure(self, tenant: Object | None, fleet: FleetId) -> None:
-        config = self._informers.configs.store.get(self._namespace, names.CONFIG_NAME)
-        settings = envoy(config, tenant)
+    async def _ensure(self, tenant: Object | None, fleet: FleetId, settings: EnvoySettings) -> None:
         now = self._clock.monotonic()
         if now - self._looked_at.get(fleet, -_CERTIFICATE_REST) >= _CERTIFICATE_REST:
-            await self._identity.ensure_client(tenant, *fleet)
+            await self._identity.ensure_client(tenant, *fleet, files=sds_files(self._bootstrap))
             self._looked_at[fleet] = now
         await self._members(fleet, desired_service.members(tenant, fleet))
-        goal = desired.workload(tenant, *fleet, bootstrap=self._bootstrap, image=self._image, settings=settings)
-        await self._workload(fleet, daemon_set=settings.use_daemon_set, goal=goal)
+        goal = desired.workload(
+            tenant,
+            *fleet,
+            bootstrap=self._text(settings.overload),
+            image=self._image,
+            agent=desired.Agent(self._agent_image, self._identity.drain_token(*fleet)),
+            settings=settings,
+        )
+        kind, other = resources.DEPLOYMENTS, resources.DAEMON_SETS
+        if settings.use_daemon_set:
+            kind, other = other, kind
+        stored = await apply.ensure(self._hub, kind, goal, self._workload(kind, fleet))
+        # The old pods serve until the new ones do: a switch costs no request, and leaves nothing (defect 64).
+        if desired.rolled_out(stored):
+            await apply.remove(self._hub, other, self._workload(other, fleet))
+
+    def _render(self, overload: Overload) -> str:
+        if not overload.enabled:
+            return render(self._bootstrap)
+        limits = OverloadLimits(max_heap_bytes=overload.max_heap_bytes, max_connections=overload.max_connections)
+        return render(replace(self._bootstrap, overload=limits))
 
     async def _members(self, fleet: FleetId, goal: Object | None) -> None:
         live = self._hub.live(resources.SERVICES, fleet.namespace, names.fleet_members(*fleet))
@@ -164,7 +186,8 @@ class EnvoyFleetController:
             await apply.ensure(self._hub, resources.SERVICES, goal, live)
 
     async def _remove(self, fleet: FleetId) -> None:
-        await self._workload(fleet, daemon_set=False, goal=None)
+        for kind in (resources.DEPLOYMENTS, resources.DAEMON_SETS):
+            await apply.remove(self._hub, kind, self._workload(kind, fleet))
         await self._members(fleet, None)
         await self._remove_secret(fleet)
 
@@ -173,19 +196,8 @@ class EnvoyFleetController:
         live = await apply.read(self._hub, resources.SECRETS, name, fleet.namespace)
         await apply.remove(self._hub, resources.SECRETS, live)
 
-    async def _workload(self, fleet: FleetId, *, daemon_set: bool, goal: Object | None) -> None:
-        """Have one workload of the wanted kind, then none of the other (contract, defect 64)."""
-        name = desired.workload_name(*fleet)
-        kinds: list[tuple[Resource, Object | None]] = [
-            (resources.DEPLOYMENTS, self._hub.live(resources.DEPLOYMENTS, fleet.namespace, name)),
-            (resources.DAEMON_SETS, self._hub.live(resources.DAEMON_SETS, fleet.namespace, name)),
-        ]
-        (kind, live), (other, stale) = reversed(kinds) if daemon_set else kinds
-        if goal is None:
-            await apply.remove(self._hub, kind, live)
-        else:
-            await apply.ensure(self._hub, kind, goal, live)
-        await apply.remove(self._hub, other, stale)
+    def _workload(self, kind: Resource, fleet: FleetId) -> Object | None:
+        return self._hub.live(kind, fleet.namespace, desired.workload_name(*fleet))
 
 
 def _fleet_of_workload(obj: Object) -> list[ObjectKey]:
@@ -201,3 +213,10 @@ def _comes_or_goes(change: Change) -> bool:
 def _spec_moved(change: Change) -> bool:
     old, new = change
     return old is None or new is None or old.get("spec") != new.get("spec") or view.labels(old) != view.labels(new)
+
+
+def _workload_moved(change: Change) -> bool:
+    old, new = change
+    if old is None or new is None or _spec_moved(change):
+        return True
+    return desired.rolled_out(old) != desired.rolled_out(new)

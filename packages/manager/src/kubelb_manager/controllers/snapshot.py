@@ -33,7 +33,7 @@ from kubelb_manager.delivery.cache import Cache
 from kubelb_manager.delivery.messages import Nack
 from kubelb_manager.gather.bundle import Gatherer
 from kubelb_manager.gather.fleets import Fleets
-from kubelb_manager.ir.model import ClientAddress, Endpoint, Fleet, FleetId, Origin, Part
+from kubelb_manager.ir.model import ClientAddress, Endpoint, Fleet, FleetId, HeaderLimits, Origin, Part
 from kubelb_manager.ports.table import PortKey
 from kubelb_manager.probes.nodeport import Connect, NodePortProber, connects
 from kubelb_manager.rollout.rollout import REMOVAL_BOUND, Phase, Rollout, Step
@@ -391,9 +391,10 @@ class SnapshotController:
 
     def _publish(self, state: _State, fleet: FleetId, step: Step) -> int:
         merged, state.shadowed = merge(fleet.key, step.parts, client=_client_address(state), memo=state.memo)
-        merged = replace(merged, clusters=step.clusters)
+        limits = _header_limits(state)
+        merged = replace(merged, clusters=step.clusters, header_limits=limits)
         if step.opening:
-            merged = Fleet(fleet.key, clusters=step.clusters)
+            merged = Fleet(fleet.key, clusters=step.clusters, header_limits=limits)
         table = self._generator.table(merged)
         return self._cache.publish(fleet.key, table, clusters_only=step.opening)
 
@@ -562,6 +563,12 @@ def _either(change: Change) -> Object:
 def _client_address(state: _State) -> ClientAddress:
     """Return whose word on a client's address counts; tenants that share a fleet have it from Config alike."""
     return state.contexts[min(state.contexts)].client_address if state.contexts else ClientAddress()
+
+
+def _header_limits(state: _State) -> HeaderLimits:
+    """Return the limits of headers, which are Config's too."""
+    first = state.contexts[min(state.contexts)] if state.contexts else None
+    return HeaderLimits() if first is None else HeaderLimits(*first.settings.header_limits)
 
 
 def _cluster_names(result: Translated) -> set[str]:

@@ -1,13 +1,16 @@
 """Who may speak xDS: the manager's authority, its own certificate, one client certificate per fleet.
 
 The authority is a Secret in the manager's namespace, made once. A fleet's certificate names tenant
-and fleet (`delivery.identity`), lives 90 days and is renewed at two thirds of that; Envoys pick the
-new files up from the mounted Secret.
+and fleet (`delivery.identity`), lives 90 days and is renewed at two thirds of that. Envoys pick the new files up
+from the mounted Secret, without a restart: the SDS files beside them say which directory to watch.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
 from datetime import timedelta
 
 from kubelb_common import names, pki
@@ -77,11 +80,23 @@ class XdsIdentity:
         )
         return ServerTls(own.cert_pem, own.key_pem, self.authority.cert_pem)
 
-    async def ensure_client(self, owner: Object | None, namespace: str, fleet: str) -> None:
-        """Keep the Secret with a fleet's certificate; renew it when it is due or from another authority."""
+    def drain_token(self, namespace: str, fleet: str) -> str:
+        """Return what only the pods of a fleet know, and we can always tell again: 32 hex digits."""
+        text = f"drain/{namespace}/{fleet}".encode()
+        return hmac.new(self.authority.key_pem, text, hashlib.sha256).hexdigest()[:32]
+
+    async def ensure_client(
+        self, owner: Object | None, namespace: str, fleet: str, *, files: Mapping[str, str] | None = None
+    ) -> None:
+        """Keep the Secret with a fleet's certificate; renew it when it is due or from another authority.
+
+        `files` (name -> text) are to lie beside the certificate, see `bootstrap.sds_files`.
+        """
         name = envoy_fleet.xds_secret_name(namespace, fleet)
         live = await apply.read(self._client, resources.SECRETS, name, namespace)
         if live is not None and self._good(live, namespace, fleet):
+            certificate, key = _decoded(live, "tls.crt"), _decoded(live, "tls.key")
+            await self._keep(owner, namespace, fleet, pki.KeyPair(certificate, key), files, live)
             return
         fresh = pki.issue(
             self.authority,
@@ -91,8 +106,25 @@ class XdsIdentity:
             usages=("client",),
             uris=(certificate_uri(namespace, fleet),),
         )
+        await self._keep(owner, namespace, fleet, fresh, files, live)
+
+    async def _keep(
+        self,
+        owner: Object | None,
+        namespace: str,
+        fleet: str,
+        pair: pki.KeyPair,
+        files: Mapping[str, str] | None,
+        live: Object | None,
+    ) -> None:
         wanted = envoy_fleet.xds_secret(
-            owner, namespace, fleet, certificate=fresh.cert_pem, key=fresh.key_pem, ca=self.authority.cert_pem
+            owner,
+            namespace,
+            fleet,
+            certificate=pair.cert_pem,
+            key=pair.key_pem,
+            ca=self.authority.cert_pem,
+            files=files,
         )
         await apply.ensure(self._client, resources.SECRETS, wanted, live)
 

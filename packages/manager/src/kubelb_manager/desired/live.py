@@ -17,7 +17,8 @@ from kubelb_common.kube.port import Object
 from kubelb_common.objects import diff
 from kubelb_manager import untrusted
 
-_WORKLOADS = ("Deployment", "DaemonSet")
+#: Kinds whose spec a server completes.
+_WORKLOADS = ("Deployment", "DaemonSet", "PodMonitor")
 _IDENTITY = ("apiVersion", "kind", "metadata", "status")
 
 

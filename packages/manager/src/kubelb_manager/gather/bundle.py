@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from kubelb_common import names
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
+from kubelb_manager.desired.network_policy import Egress
 from kubelb_manager.gather.resolver import Resolver
 from kubelb_manager.gather.stores import Informers, ready_pods
 from kubelb_manager.ir.model import FleetId, Origin
 from kubelb_manager.ports.table import PortKey, from_status
 from kubelb_manager.settings import in_force
-from kubelb_manager.settings.merged import merged, topology
-from kubelb_manager.translate.addresses import address_policy
+from kubelb_manager.settings.merged import Settings, merged, topology
+from kubelb_manager.translate.addresses import AddressPolicy, address_policy
 from kubelb_manager.translate.context import Context, hostnames_of, nodes_from, resolved_from
+from kubelb_manager.translate.egress import egress
 
 
 @dataclass(slots=True)
@@ -70,6 +72,29 @@ class Gatherer:
         """Return a fleet's table of ports, as the status of its LoadBalancers holds it."""
         return from_status(obj for origin in load_balancers if (obj := self.live(origin)) is not None)
 
+    def tenant_namespaces(self) -> list[str]:
+        """Return the namespaces of all tenants, sorted."""
+        return sorted(names.tenant_namespace(view.name(obj)) for obj in self.informers.tenants.store.list())
+
+    def egress(self, tenant_namespaces: Iterable[str]) -> Egress:
+        """Return where the Envoys may connect to that serve these tenants."""
+        addresses: set[str] = set()
+        policies = []
+        for namespace in tenant_namespaces:
+            own = self.informers.addresses.store.list(namespace)
+            tenant = self.informers.tenants.store.get(None, names.tenant_of_namespace(namespace))
+            policies.append(self._address_policy(namespace, merged(self._config(), tenant)))
+            addresses.update(ip for _, given in nodes_from(own) for ip in given.ips)
+            known = self.resolver.known({name for obj in own for name in hostnames_of(obj)})
+            addresses.update(ip for _, ips in resolved_from(known) for ip in ips)
+        return egress(addresses, policies)
+
+    def _address_policy(self, tenant_namespace: str, settings: Settings) -> AddressPolicy:
+        hub = _hub_ranges([*self.informers.nodes.store.list(), *self.informers.service_cidrs.store.list()])
+        others = [item for item in self.informers.addresses.store.list() if view.namespace(item) != tenant_namespace]
+        denied = [*hub, *_addresses(others), *settings.denied_addresses]
+        return address_policy(denied=denied, granted=settings.endpoints_allowed)
+
     def _config(self) -> Object | None:
         return self.informers.configs.store.get(self.namespace, names.CONFIG_NAME)
 
@@ -92,13 +117,12 @@ class Gatherer:
         if before is not None and before[0] == made_from:
             return before[1]
         settings = merged(config, tenant)
-        denied = [*hub, *_addresses(others), *settings.denied_addresses]
         context = Context(
             tenant_namespace=tenant_namespace,
             topology=topology(config, tenant),
             nodes=nodes_from(own),
             settings=settings,
-            addresses=address_policy(denied=denied, granted=settings.endpoints_allowed),
+            addresses=self._address_policy(tenant_namespace, settings),
             resolved=resolved,
         )
         self._contexts[tenant_namespace] = (made_from, context)

@@ -44,6 +44,9 @@ class Informers:
     deployments: Informer
     daemon_sets: Informer
     ingresses: Informer
+    disruption_budgets: Informer
+    network_policies: Informer
+    pod_monitors: Informer
     nodes: Informer
     service_cidrs: Informer
     host_claims: Informer
@@ -76,6 +79,9 @@ class Informers:
             deployments=follow(resources.DEPLOYMENTS, selector=names.LABEL_FLEET),
             daemon_sets=follow(resources.DAEMON_SETS, selector=names.LABEL_FLEET),
             ingresses=ingresses,
+            disruption_budgets=follow(resources.DISRUPTION_BUDGETS, selector=_MANAGED),
+            network_policies=follow(resources.NETWORK_POLICIES, selector=_MANAGED),
+            pod_monitors=follow(resources.POD_MONITORS, selector=_MANAGED, optional=True),
             nodes=follow(resources.NODES),
             service_cidrs=follow(SERVICE_CIDRS, optional=True),
             host_claims=follow(resources.CONFIG_MAPS, selector=_HOST_CLAIMS, within=namespace),
@@ -96,6 +102,9 @@ class Informers:
             self.deployments,
             self.daemon_sets,
             self.ingresses,
+            self.disruption_budgets,
+            self.network_policies,
+            self.pod_monitors,
             self.nodes,
             self.service_cidrs,
             self.host_claims,

@@ -203,6 +203,18 @@ class HttpListener:
 
 
 @dataclass(frozen=True, slots=True)
+class HeaderLimits:
+    """What HTTP headers may come to, from clients and from backends. KiB stand for all headers of a message.
+
+    `number` is for either direction, for there is one setting for it.
+    """
+
+    request_kib: int = 8192
+    number: int = 4096
+    response_kib: int = 8192
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """Everything a set of identical Envoys serves. `key` is the xDS node cluster, `<tenant namespace>/<fleet>`."""
 
@@ -210,3 +222,4 @@ class Fleet:
     http: tuple[HttpListener, ...] = ()
     tcp: tuple[TcpListener, ...] = ()
     clusters: tuple[Cluster, ...] = ()
+    header_limits: HeaderLimits = HeaderLimits()

@@ -21,13 +21,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from kubelb_common import names
 from kubelb_common.kube.port import Object
 from kubelb_manager import untrusted
 
-#: 32768 and above collide with the ports of Envoy's own outgoing connections (ruling 11).
-PORT_RANGE = range(10000, 32768)
+PORT_RANGE = names.LISTENER_PORT_RANGE
 #: HTTP and HTTPS listeners, Envoy's admin interface, its statistics, readiness and health listeners.
-RESERVED: frozenset[int] = frozenset({8080, 8443, 9001, *range(19000, 19100)})
+RESERVED: frozenset[int] = frozenset({8080, 8443, names.ENVOY_ADMIN_PORT, *names.OWN_PORT_RANGE})
 
 
 class PortKey(NamedTuple):

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, get_args
 from kubelb_common.objects import view
 from kubelb_manager import untrusted
 from kubelb_manager.settings.annotations import ResourceKind, is_annotation_key
+from kubelb_manager.settings.durations import seconds
 from kubelb_manager.settings.globs import annotation_glob_fault, host_glob_fault
 from kubelb_manager.settings.quantity import quantity
 
@@ -115,6 +116,9 @@ def _client_address(spec: Mapping[str, Any]) -> Iterator[Fault]:
 
 def _shutdown(spec: Mapping[str, Any]) -> Iterator[Fault]:
     shutdown, where = untrusted.at(spec, "envoyProxy", "gracefulShutdown"), "spec.envoyProxy.gracefulShutdown"
+    hold_down = untrusted.string(untrusted.at(spec, "envoyProxy", "holdDown"))
+    if hold_down and seconds(hold_down) is None:
+        yield Fault("spec.envoyProxy.holdDown", f"{untrusted.quoted(hold_down)} is no duration such as 60s or 1h30m")
     if not isinstance(shutdown, dict):
         return
     times = {"drainTimeout": _DRAIN, "minDrainDuration": _MIN_DRAIN}

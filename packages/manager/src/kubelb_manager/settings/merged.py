@@ -7,15 +7,17 @@ admin's, yet read with the same care as a tenant's: a value of a wrong type coun
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
 from kubelb_manager import untrusted
 from kubelb_manager.settings.annotations import AnnotationPolicy, annotation_policy
+from kubelb_manager.settings.durations import seconds
 from kubelb_manager.settings.in_force import in_force
 from kubelb_manager.settings.limits import Limits, limits
 
@@ -24,6 +26,43 @@ TOPOLOGIES = ("shared", "dedicated", "global")
 DEFAULT_REPLICAS = 3
 DEFAULT_GRACE_SECONDS = 300
 DEFAULT_HOLD_DOWN = timedelta(hours=24)
+FLEET_HOLD_DOWN_SECONDS = 300.0
+#: What a pod's grace period has beyond its drain: to be killed in the middle of it would be worse than no drain.
+_GRACE_MARGIN = 15
+#: What Envoy takes at most: the number of headers is 32 bits wide.
+_HEADERS_MAX_KIB, _HEADERS_MAX_COUNT = 8192, 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class GracefulShutdown:
+    """How a pod leaves; see `agent.drain`. Times in seconds.
+
+    Attributes:
+        drain: whether it drains at all.
+        timeout: longest wait for connections to end.
+        minimum: shortest wait, in which kube-proxies and load balancers forget the pod.
+    """
+
+    drain: bool = True
+    timeout: float = 60.0
+    minimum: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Overload:
+    """Limits of one Envoy, None for none: connections from clients, bytes of heap. They hold where `enabled`."""
+
+    enabled: bool = False
+    max_connections: int | None = None
+    max_heap_bytes: int | None = None
+
+
+class HeaderLimits(NamedTuple):
+    """Sizes of HTTP headers: KiB of a request's, number of either's, KiB of a response's."""
+
+    request_kib: int = 8192
+    number: int = 4096
+    response_kib: int = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +103,7 @@ class Settings:
     legacy_agent: bool = False
     client_address: ClientAddress = field(default_factory=ClientAddress)
     limits: Limits = field(default_factory=Limits)
+    header_limits: HeaderLimits = field(default_factory=HeaderLimits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +119,25 @@ class HubSettings:
 
 @dataclass(frozen=True, slots=True)
 class EnvoySettings:
-    """How the pods of a fleet run. The mappings are Kubernetes core types, passed on as written."""
+    """How the pods of a fleet run. The mappings are Kubernetes core types, passed on as written.
+
+    Attributes:
+        grace_seconds: grace period of a pod, longer than its drain in any case.
+        hold_down: seconds for which a fleet without anything to serve is kept.
+        pod_monitor: whether the Prometheus operator scrapes, instead of annotations on the pods.
+        network_policy: whether the pods' traffic is fenced in.
+    """
 
     image: str = ""
     use_daemon_set: bool = False
     replicas: int = DEFAULT_REPLICAS
     single_pod_per_node: bool = False
     grace_seconds: int = DEFAULT_GRACE_SECONDS
+    shutdown: GracefulShutdown = GracefulShutdown()
+    overload: Overload = Overload()
+    hold_down: float = FLEET_HOLD_DOWN_SECONDS
+    pod_monitor: bool = False
+    network_policy: bool = True
     node_selector: Mapping[str, Any] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, Any], ...] = ()
     affinity: Mapping[str, Any] = field(default_factory=dict)
@@ -108,6 +160,7 @@ def merged(config: Object | None, tenant: Object | None) -> Settings:
         legacy_agent=own.get("legacyAgent") is True,
         client_address=_client_address(untrusted.at(general, "clientAddress")),
         limits=limits(own.get("limits"), general.get("limits")),
+        header_limits=_header_limits(untrusted.at(general, "envoyProxy", "headerLimits")),
     )
 
 
@@ -140,18 +193,61 @@ def envoy(config: Object | None, tenant: Object | None) -> EnvoySettings:
         untrusted.mapping(_spec(tenant).get("envoyProxy")),
         untrusted.mapping(_spec(config).get("envoyProxy")),
     )
-    grace = untrusted.integer(untrusted.at(general, "gracefulShutdown", "terminationGracePeriodSeconds"))
+    shutdown = _shutdown(general)
+    hold_down = seconds(general.get("holdDown"))
     replicas = untrusted.integer(own.get("replicas")) or untrusted.integer(general.get("replicas"))
     return EnvoySettings(
         image=_first_text(own, general, "image"),
         use_daemon_set=general.get("useDaemonset") is True,
         replicas=max(1, replicas or DEFAULT_REPLICAS),
         single_pod_per_node=general.get("singlePodPerNode") is True,
-        grace_seconds=max(30, grace) if grace is not None else DEFAULT_GRACE_SECONDS,
+        grace_seconds=_grace(general, shutdown),
+        shutdown=shutdown,
+        overload=_overload(general),
+        hold_down=FLEET_HOLD_DOWN_SECONDS if hold_down is None else hold_down,
+        pod_monitor=untrusted.at(general, "podMonitor", "enabled") is True,
+        network_policy=untrusted.at(general, "networkPolicy", "disable") is not True,
         node_selector=untrusted.mapping(general.get("nodeSelector")),
         tolerations=tuple(item for item in untrusted.sequence(general.get("tolerations")) if isinstance(item, dict)),
         affinity=untrusted.mapping(general.get("affinity")),
         resources=untrusted.mapping(own.get("resources") or general.get("resources")),
+    )
+
+
+def _shutdown(general: Mapping[str, Any]) -> GracefulShutdown:
+    given = untrusted.mapping(general.get("gracefulShutdown"))
+    default = GracefulShutdown()
+    timeout, minimum = seconds(given.get("drainTimeout")), seconds(given.get("minDrainDuration"))
+    timeout = default.timeout if timeout is None else timeout
+    minimum = default.minimum if minimum is None else minimum
+    return GracefulShutdown(given.get("disabled") is not True, max(timeout, minimum), minimum)
+
+
+def _grace(general: Mapping[str, Any], shutdown: GracefulShutdown) -> int:
+    given = untrusted.integer(untrusted.at(general, "gracefulShutdown", "terminationGracePeriodSeconds"))
+    wanted = max(30, DEFAULT_GRACE_SECONDS if given is None else given)
+    return max(wanted, math.ceil(shutdown.timeout) + _GRACE_MARGIN) if shutdown.drain else wanted
+
+
+def _overload(general: Mapping[str, Any]) -> Overload:
+    given = untrusted.mapping(general.get("overloadManager"))
+    # 0 stands for "not given", as everywhere in the original's API.
+    connections = untrusted.integer(given.get("maxActiveDownstreamConnections")) or None
+    heap = untrusted.integer(given.get("maxHeapSizeBytes")) or None
+    return Overload(given.get("enabled") is True, connections, heap)
+
+
+def _header_limits(given: Any) -> HeaderLimits:
+    default = HeaderLimits()
+
+    def limit(key: str, otherwise: int, most: int) -> int:
+        value = untrusted.integer(untrusted.at(given, key))
+        return value if value is not None and 1 <= value <= most else otherwise
+
+    return HeaderLimits(
+        limit("maxRequestHeadersKb", default.request_kib, _HEADERS_MAX_KIB),
+        limit("maxRequestHeadersCount", default.number, _HEADERS_MAX_COUNT),
+        limit("maxResponseHeadersKb", default.response_kib, _HEADERS_MAX_KIB),
     )
 
 

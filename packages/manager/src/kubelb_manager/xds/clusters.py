@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubelb_manager.ir.model import Cluster, Layer
+from kubelb_manager.ir.model import Cluster, HeaderLimits, Layer
 from kubelb_manager.xds import protos as pb
 from kubelb_manager.xds.filters import over_ads
 
@@ -26,8 +26,11 @@ _NO_LIMIT = 1_000_000
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def cluster(of: Cluster) -> bytes:
-    """Return the serialised cluster; its endpoints are the assignment of the same name."""
+def cluster(of: Cluster, limits: HeaderLimits) -> bytes:
+    """Return the serialised cluster; its endpoints are the assignment of the same name.
+
+    A response beyond `limits` is answered with 502 in its place.
+    """
     message = pb.Cluster(
         name=of.name,
         type=pb.Cluster.EDS,
@@ -46,14 +49,18 @@ def cluster(of: Cluster) -> bytes:
     if of.layer is Layer.L4:
         message.health_checks.append(_tcp_check(healthy=1 if of.local_only else 2))
     else:
-        message.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(pb.any_of(_http1()))
+        message.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(pb.any_of(_http1(limits)))
     data: bytes = message.SerializeToString(deterministic=True)
     return data
 
 
-def _http1() -> Any:
+def _http1(limits: HeaderLimits) -> Any:
     return pb.UpstreamHttpOptions(
-        common_http_protocol_options=pb.HttpProtocolOptions(idle_timeout=pb.duration(UPSTREAM_IDLE)),
+        common_http_protocol_options=pb.HttpProtocolOptions(
+            idle_timeout=pb.duration(UPSTREAM_IDLE),
+            max_headers_count=pb.UInt32Value(value=limits.number),
+            max_response_headers_kb=pb.UInt32Value(value=limits.response_kib),
+        ),
         explicit_http_config=pb.UpstreamHttpOptions.ExplicitHttpConfig(http_protocol_options=pb.Http1ProtocolOptions()),
     )
 

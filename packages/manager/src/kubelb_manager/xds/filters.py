@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubelb_manager.ir.model import ClientAddress
+from kubelb_manager.ir.model import ClientAddress, HeaderLimits
 from kubelb_manager.xds import protos as pb
 
 #: A request may be silent this long, in seconds; a connection too.
@@ -59,8 +59,11 @@ def over_ads() -> Any:
     )
 
 
-def http_connection_manager(listener: str, fleet: str, client: ClientAddress) -> Any:
-    """Return the HTTP connection manager of `listener`, whose routes are the RouteConfiguration of the same name."""
+def http_connection_manager(listener: str, fleet: str, client: ClientAddress, limits: HeaderLimits) -> Any:
+    """Return the HTTP connection manager of `listener`, whose routes are the RouteConfiguration of the same name.
+
+    A request beyond `limits` is answered with 431.
+    """
     hcm = pb.HttpConnectionManager
     manager = hcm(
         stat_prefix=listener,
@@ -73,6 +76,7 @@ def http_connection_manager(listener: str, fleet: str, client: ClientAddress) ->
         ],
         common_http_protocol_options=pb.HttpProtocolOptions(
             idle_timeout=pb.duration(IDLE),
+            max_headers_count=pb.UInt32Value(value=limits.number),
             headers_with_underscores_action=pb.HttpProtocolOptions.REJECT_REQUEST,
         ),
         http2_protocol_options=pb.Http2ProtocolOptions(
@@ -80,6 +84,7 @@ def http_connection_manager(listener: str, fleet: str, client: ClientAddress) ->
             initial_stream_window_size=pb.UInt32Value(value=_WINDOW),
             initial_connection_window_size=pb.UInt32Value(value=_WINDOW),
         ),
+        max_request_headers_kb=pb.UInt32Value(value=limits.request_kib),
         stream_idle_timeout=pb.duration(IDLE),
         server_header_transformation=hcm.PASS_THROUGH,
         upgrade_configs=[hcm.UpgradeConfig(upgrade_type="websocket")],

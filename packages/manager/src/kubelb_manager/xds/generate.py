@@ -13,7 +13,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from kubelb_manager.ir.model import ANY_HOST, Cluster, Endpoint, Fleet, HttpListener, RouteTable, TcpListener
+from kubelb_manager.ir.model import (
+    ANY_HOST,
+    Cluster,
+    Endpoint,
+    Fleet,
+    HeaderLimits,
+    HttpListener,
+    Layer,
+    RouteTable,
+    TcpListener,
+)
 from kubelb_manager.xds import clusters, endpoints, listeners, routes
 from kubelb_manager.xds.check import check
 from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, ResourceTable, resource
@@ -70,11 +80,11 @@ class Generator:
         """Return all resources of `fleet`: clusters, endpoints, listeners, routes, each sorted by name."""
         memory = self._fleets.setdefault(fleet.key, _FleetMemory())
         made = {
-            CLUSTER: [_cluster(memory, each) for each in fleet.clusters],
+            CLUSTER: [_cluster(memory, each, fleet.header_limits) for each in fleet.clusters],
             ENDPOINTS: [_assignment(memory, each) for each in fleet.clusters],
             LISTENER: [
-                *(self._listener(memory, fleet.key, each) for each in fleet.http),
-                *(self._listener(memory, fleet.key, each) for each in fleet.tcp),
+                *(self._listener(memory, fleet, each) for each in fleet.http),
+                *(self._listener(memory, fleet, each) for each in fleet.tcp),
             ],
             ROUTES: [_routes(memory, each) for each in fleet.http],
         }
@@ -86,13 +96,15 @@ class Generator:
         """Drop what is remembered for a fleet that is gone."""
         self._fleets.pop(fleet_key, None)
 
-    def _listener(self, memory: _FleetMemory, fleet: str, listener: HttpListener | TcpListener) -> Resource:
+    def _listener(self, memory: _FleetMemory, fleet: Fleet, listener: HttpListener | TcpListener) -> Resource:
         def make() -> Resource:
             if isinstance(listener, HttpListener):
-                return resource(listener.name, listeners.http_listener(listener, fleet, ipv6=self._ipv6))
-            return resource(listener.name, listeners.tcp_listener(listener, fleet, ipv6=self._ipv6))
+                return resource(
+                    listener.name, listeners.http_listener(listener, fleet.key, fleet.header_limits, ipv6=self._ipv6)
+                )
+            return resource(listener.name, listeners.tcp_listener(listener, fleet.key, ipv6=self._ipv6))
 
-        content = listener.cluster if isinstance(listener, TcpListener) else listener.client
+        content = listener.cluster if isinstance(listener, TcpListener) else (listener.client, fleet.header_limits)
         return memory.listeners.get(listener.name, (listener.port, content), make)
 
 
@@ -101,9 +113,9 @@ def _by_name(last: Mapping[str, Resource], made: list[Resource]) -> Mapping[str,
     return last if last.keys() == table.keys() and all(last[name] is table[name] for name in table) else table
 
 
-def _cluster(memory: _FleetMemory, of: Cluster) -> Resource:
-    key = (of.layer, of.local_only, of.source_affinity)
-    return memory.clusters.get(of.name, key, lambda: resource(of.name, clusters.cluster(of)))
+def _cluster(memory: _FleetMemory, of: Cluster, limits: HeaderLimits) -> Resource:
+    key = (of.layer, of.local_only, of.source_affinity, limits if of.layer is Layer.L7 else None)
+    return memory.clusters.get(of.name, key, lambda: resource(of.name, clusters.cluster(of, limits)))
 
 
 def _assignment(memory: _FleetMemory, of: Cluster) -> Resource:

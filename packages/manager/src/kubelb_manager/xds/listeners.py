@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kubelb_manager.ir.model import HttpListener, TcpListener
+from kubelb_manager.ir.model import HeaderLimits, HttpListener, TcpListener
 from kubelb_manager.xds import filters
 from kubelb_manager.xds import protos as pb
 
 
-def http_listener(listener: HttpListener, fleet: str, *, ipv6: bool) -> bytes:
+def http_listener(listener: HttpListener, fleet: str, limits: HeaderLimits, *, ipv6: bool) -> bytes:
     """Return the serialised listener whose requests are routed by the RouteConfiguration of the same name."""
-    manager = filters.http_connection_manager(listener.name, fleet, listener.client)
+    manager = filters.http_connection_manager(listener.name, fleet, listener.client, limits)
     before = [filters.proxy_protocol()] if listener.client.proxy_protocol else []
     return _listener(listener.name, listener.port, manager, ipv6=ipv6, before=before)
 
