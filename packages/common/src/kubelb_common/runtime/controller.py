@@ -20,7 +20,8 @@ A reconcile ends in one of these ways:
 * anything else: a programming error; logged with its stack, counted, tried again by back-off. The worker goes on.
 
 When `run` is cancelled no further key is handed out; reconciles that run get a grace to end before they are
-cancelled. Keys that still wait are dropped: a start lists everything again.
+cancelled. Keys that still wait are dropped, and so are all that come until `run` is called again: it begins with the
+keys of every object that the controller watches. A controller that waits for its turn (`suspend`) does the same.
 """
 
 from __future__ import annotations
@@ -127,6 +128,7 @@ class Controller:
         backoff: between failures of one key.
         hold: seconds that a change waits so that others join it; 0 hands it on in the same turn of the loop.
         grace: seconds that running reconciles get when the controller stops.
+        on_start: called when a suspended controller starts; forgets what was only true before.
     """
 
     def __init__(
@@ -139,6 +141,7 @@ class Controller:
         backoff: Backoff = RECONCILE_BACKOFF,
         hold: float = 0.0,
         grace: float = GRACE_SECONDS,
+        on_start: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self._reconcile = reconcile
@@ -146,15 +149,20 @@ class Controller:
         self._clock = clock or SystemClock()
         self._hold = hold
         self._grace = grace
-        self._queue: WorkQueue[ObjectKey] = WorkQueue(
-            backoff,
-            group_of=_namespace,
-            on_depth=metrics.QUEUE_DEPTH.labels(name).set,
-            on_wait=metrics.QUEUE_SECONDS.labels(name).observe,
-        )
+        self._backoff = backoff
+        self._on_start = on_start
+        self._watched: list[tuple[Informer, ToKeys]] = []
+        self._suspended = False
+        self._queue = self._new_queue()
         self._busy: set[asyncio.Task[None]] = set()
         self._seconds = metrics.RECONCILE_SECONDS.labels(name)
         self._log = _log.bind(controller=name)
+
+    def _new_queue(self) -> WorkQueue[ObjectKey]:
+        depth = metrics.QUEUE_DEPTH.labels(self.name)
+        depth.set(0)
+        wait = metrics.QUEUE_SECONDS.labels(self.name)
+        return WorkQueue(self._backoff, group_of=_namespace, on_depth=depth.set, on_wait=wait.observe)
 
     def watch(self, informer: Informer, to_keys: ToKeys = own_key, *, when: When = always) -> None:
         """Enqueue the keys of an informer's changes.
@@ -172,11 +180,30 @@ class Controller:
             for key in sorted(keys):
                 self.enqueue(key, after=self._hold)
 
+        self._watched.append((informer, to_keys))
         informer.on_change(on_change)
 
     def enqueue(self, key: ObjectKey, *, after: float = 0.0) -> None:
-        """Have the key reconciled, now or after so many seconds."""
-        self._queue.add_after(key, after)
+        """Have the key reconciled, now or after so many seconds; dropped while the controller is suspended."""
+        if not self._suspended:
+            self._queue.add_after(key, after)
+
+    def suspend(self) -> None:
+        """Take no keys until `run`, which then begins with everything that is watched."""
+        self._suspended = True
+        self._queue.close()
+        self._queue = self._new_queue()
+
+    def _resume(self) -> None:
+        if not self._suspended:
+            return
+        self._suspended = False
+        if self._on_start is not None:
+            self._on_start()
+        for informer, to_keys in self._watched:
+            for obj in informer.store.list():
+                for key in to_keys(obj):
+                    self.enqueue(key)
 
     @property
     def is_idle(self) -> bool:
@@ -188,7 +215,8 @@ class Controller:
         await self._queue.idle()
 
     async def run(self) -> None:
-        """Reconcile until cancelled."""
+        """Reconcile until cancelled; may be run again afterwards."""
+        self._resume()
         workers = [asyncio.create_task(self._work(), name=f"{self.name}-{n}") for n in range(self._workers)]
         try:
             await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)  # unlike gather, passes no cancellation on
@@ -200,6 +228,7 @@ class Controller:
 
     async def _stop(self, workers: list[asyncio.Task[None]]) -> None:
         self._queue.close()
+        self._suspended = True
         for worker in workers:
             if worker not in self._busy:
                 worker.cancel()
@@ -215,6 +244,7 @@ class Controller:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
+            self.suspend()
 
     async def _work(self) -> None:
         me = asyncio.current_task()

@@ -2,10 +2,15 @@
 
 What happens, in which order
 ----------------------------
-Start: early services (health) -> informers -> all informers synced -> controllers and the other services.
-Stop: controllers (no new keys; running reconciles get their grace) -> services, the last one first -> informers
--> early services. Each step is complete before the next begins, so that a reconcile never runs against a store
-that nobody feeds, and health is told until the end.
+Start: early services (health) -> preparations, one after the other -> informers -> all informers synced ->
+controllers and the other services -> leadership.
+Stop: the leader's controllers, and the lease goes back -> controllers (no new keys; running reconciles get their
+grace) -> services, the last one first -> informers -> early services. Each step is complete before the next begins,
+so that a reconcile never runs against a store that nobody feeds, and health is told until the end.
+
+Controllers that write where replicas must not both write are registered with `by_leader`. They start and stop with
+the terms of the process's leadership (see `runtime.leader`) while caches and everything else stay; without a
+leadership they are as any other controller.
 
 A stop begins when SIGTERM or SIGINT comes, when `run` is cancelled, when `stop()` is called, or when a part
 *crashes*: raises, or returns although it should run for ever. A crash is logged in one line (with its stack if it
@@ -23,15 +28,17 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from kubelb_common.faults import Fault
 from kubelb_common.kube.errors import KubeError
 from kubelb_common.runtime import border
-from kubelb_common.runtime.controller import Controller
+from kubelb_common.runtime.controller import Controller, Terminal
 from kubelb_common.runtime.informer import Informer
+from kubelb_common.runtime.leader import Leadership
 from kubelb_common.telemetry import logs
 
 _log = logs.get(__name__)
@@ -39,6 +46,8 @@ _log = logs.get(__name__)
 Run = Callable[[], Awaitable[None]]
 SERVICE_GRACE_SECONDS = 10.0
 SYNC_REPORT_SECONDS = 10.0
+#: For reconciles under way, and for giving the lease back.
+LEADERSHIP_GRACE_SECONDS = 15.0
 
 
 class Crash(Fault):
@@ -61,6 +70,9 @@ class Supervisor:
         self._informers: list[Informer] = []
         self._informer_parts: list[_Part] = []
         self._controllers: list[_Part] = []
+        self._writers: list[_Part] = []
+        self._leadership: list[_Part] = []
+        self._preparations: list[_Part] = []
         self._services: list[_Part] = []
         self._early: list[_Part] = []
         self._stopping = asyncio.Event()
@@ -79,10 +91,22 @@ class Supervisor:
         self._informer_parts.append(_Part(f"informer {informer.resource}", informer.run))
         return informer
 
-    def controller(self, controller: Controller) -> Controller:
-        """Register a controller and return it."""
-        self._controllers.append(_Part(f"controller {controller.name}", controller.run, grace=float("inf")))
+    def controller(self, controller: Controller, *, by_leader: bool = False) -> Controller:
+        """Register a controller and return it; with `by_leader` it runs while this process leads."""
+        part = _Part(f"controller {controller.name}", controller.run, grace=float("inf"))
+        if by_leader:
+            controller.suspend()
+        (self._writers if by_leader else self._controllers).append(part)
         return controller
+
+    def lead_by(self, leadership: Leadership) -> None:
+        """Have the controllers registered with `by_leader` run in the terms of `leadership`."""
+        part = _Part("leadership", lambda: leadership.run(_Writers(self)), leadership.stop, LEADERSHIP_GRACE_SECONDS)
+        self._leadership = [part]
+
+    def prepare(self, name: str, step: Run) -> None:
+        """Register what must be done before the informers start; it may wait for an API server, and be cancelled."""
+        self._preparations.append(_Part(name, step))
 
     def service(
         self,
@@ -136,29 +160,61 @@ class Supervisor:
 
     async def _start(self) -> None:
         self._begin(self._early)
+        if not await self._prepared():
+            return
         self._begin(self._informer_parts)
         if not await self._all_synced():
             return
         self._begin(self._controllers)
         self._begin(self._services)
+        self._begin(self._leadership or self._writers)
         self._ready = True
-        _log.info("started", controllers=len(self._controllers), informers=len(self._informers))
+        controllers = len(self._controllers) + len(self._writers)
+        _log.info("started", controllers=controllers, informers=len(self._informers))
+
+    async def _prepared(self) -> bool:
+        """Take the preparations one after the other; False when a stop, or a crash, came first."""
+        for part in self._preparations:
+            part.task = asyncio.create_task(self._step(part), name=part.name)
+            stopping = asyncio.create_task(self._stopping.wait())
+            try:
+                await asyncio.wait((part.task, stopping), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopping.cancel()
+                part.task.cancel()
+                await asyncio.gather(part.task, stopping, return_exceptions=True)
+        return not self._stopping.is_set()
+
+    async def _step(self, part: _Part) -> None:
+        with self._watched(part):
+            await part.run()
 
     def _begin(self, parts: list[_Part]) -> None:
         for part in parts:
             part.task = asyncio.create_task(self._guard(part), name=part.name)
 
     async def _guard(self, part: _Part) -> None:
-        try:
+        with self._watched(part):
             await part.run()
-        except (KubeError, Fault) as error:
+            if not self._stopping.is_set():
+                self._crashed(part, "it ended although it should run until the process stops")
+
+    @contextmanager
+    def _watched(self, part: _Part) -> Iterator[None]:
+        """What the block raises is a crash of `part`."""
+        try:
+            yield
+        except (KubeError, Fault, Terminal) as error:
             self._crashed(part, str(error))
         except Exception as error:  # noqa: BLE001  # the supervisor's border
             border.report("part", error, part=part.name)
             self._crashed(part, f"{type(error).__name__}: {error}")
-        else:
-            if not self._stopping.is_set():
-                self._crashed(part, "it ended although it should run until the process stops")
+
+    async def _begin_term(self) -> None:
+        self._begin(self._writers)
+
+    async def _end_term(self, grace: float) -> None:
+        await self._end(self._writers, grace)
 
     def _crashed(self, part: _Part, why: str) -> None:
         if self._stopping.is_set():
@@ -188,34 +244,42 @@ class Supervisor:
 
     async def _stop_all(self) -> None:
         try:
+            await self._end(self._leadership or self._writers)
             await self._end(self._controllers)
             for part in reversed(self._services):
                 await self._end([part])
             await self._end(self._informer_parts)
             await self._end(self._early)
         finally:  # cancelled a second time: no grace any more
-            parts = [*self._controllers, *self._services, *self._informer_parts, *self._early]
+            parts = [
+                *self._leadership,
+                *self._writers,
+                *self._controllers,
+                *self._services,
+                *self._informer_parts,
+                *self._early,
+            ]
             left = [part.task for part in parts if part.task is not None and not part.task.done()]
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
 
-    async def _end(self, parts: list[_Part]) -> None:
-        await asyncio.gather(*(self._end_one(part) for part in parts))
+    async def _end(self, parts: list[_Part], most: float = float("inf")) -> None:
+        await asyncio.gather(*(self._end_one(part, min(part.grace, most)) for part in parts))
 
-    async def _end_one(self, part: _Part) -> None:
+    async def _end_one(self, part: _Part, grace: float) -> None:
         task = part.task
         if task is None or task.done():
             return
         if part.stop is not None:
             with border.contained("stop", part=part.name):
                 await part.stop()
-            await self._patiently(task, part.grace)
+            await self._patiently(task, grace)
         task.cancel()
-        await self._patiently(task, part.grace)
+        await self._patiently(task, grace)
         if not task.done():
             if not self._hurry.is_set():
-                _log.warning("part does not end", part=part.name, grace=part.grace)
+                _log.warning("part does not end", part=part.name, grace=grace)
             task.cancel()
             await asyncio.wait((task,), timeout=1.0)
 
@@ -247,6 +311,19 @@ class Supervisor:
     def _release_signals(numbers: list[signal.Signals]) -> None:
         for number in numbers:
             asyncio.get_running_loop().remove_signal_handler(number)
+
+
+class _Writers:
+    """The supervisor as a leadership sees it: what its terms start and stop."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    async def begin(self) -> None:
+        await self._supervisor._begin_term()  # noqa: SLF001  # its other half
+
+    async def end(self, grace: float) -> None:
+        await self._supervisor._end_term(grace)  # noqa: SLF001  # its other half
 
 
 def run_to_exit(main: Coroutine[Any, Any, None]) -> int:
