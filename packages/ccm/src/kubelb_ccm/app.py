@@ -16,12 +16,16 @@ from kubelb_ccm.controllers.stranded import Stranded
 from kubelb_ccm.controllers.twins import Twins
 from kubelb_ccm.controllers.upkeep import twins_controller
 from kubelb_ccm.options import Bind, Options
+from kubelb_common import names
 from kubelb_common.kube import kubeconfig, resources
 from kubelb_common.kube.aio import AioClient
 from kubelb_common.kube.errors import Forbidden, NotFound
 from kubelb_common.kube.port import KubeClient, ObjectList, Resource
 from kubelb_common.runtime.clock import Clock, SystemClock
+from kubelb_common.runtime.controller import Controller
+from kubelb_common.runtime.fence import Fenced
 from kubelb_common.runtime.informer import Informer
+from kubelb_common.runtime.leader import Alone, Elector
 from kubelb_common.runtime.supervisor import Supervisor
 from kubelb_common.telemetry.health import HealthServer
 
@@ -84,9 +88,11 @@ class App:
     def __init__(self, options: Options, tenant: KubeClient, hub: KubeClient, clock: Clock | None = None) -> None:
         self.supervisor = Supervisor()
         self._options = options
-        self._tenant_client = tenant
-        self._hub_client = hub
         self._clock = clock
+        self.leadership = self._leadership(tenant)
+        self._follow = (tenant, hub)
+        self._tenant_client = Fenced(tenant, lambda: self.leadership.may_write)
+        self._hub_client = Fenced(hub, lambda: self.leadership.may_write)
         self._tenant = self._tenant_caches()
         self._hub = self._hub_caches()
         self._home = Home(options.tenant_namespace, self._tenant.namespaces.store, self._hub.tenant_states)
@@ -98,9 +104,25 @@ class App:
         """Run until stopped; raises what `Supervisor.run` raises."""
         await self.supervisor.run()
 
+    def _leadership(self, tenant: KubeClient) -> Alone | Elector:
+        options = self._options
+        if not options.leader_election:
+            alone = Alone()
+            self.supervisor.lead_by(alone)
+            return alone
+        namespace = options.leader_election_namespace
+        elector = Elector(tenant, namespace=namespace, name=names.CCM_LEASE, clock=self._clock)
+        self.supervisor.informer(elector.informer)
+        self.supervisor.lead_by(elector)
+        return elector
+
+    def _lead(self, controller: Controller) -> None:
+        """Every controller of the agent writes."""
+        self.supervisor.controller(controller, by_leader=True)
+
     def _tenant_caches(self) -> _Tenant:
         def follow(resource: Resource, **selectors: str) -> Informer:
-            informer = Informer(self._tenant_client, resource, clock=self._clock, **selectors)  # type: ignore[arg-type]
+            informer = Informer(self._follow[0], resource, clock=self._clock, **selectors)  # type: ignore[arg-type]
             return self.supervisor.informer(informer)
 
         return _Tenant(
@@ -114,9 +136,7 @@ class App:
     def _hub_caches(self) -> _Hub:
         def follow(resource: Resource) -> Informer:
             namespace = self._options.tenant_namespace
-            return self.supervisor.informer(
-                Informer(self._hub_client, resource, namespace=namespace, clock=self._clock)
-            )
+            return self.supervisor.informer(Informer(self._follow[1], resource, namespace=namespace, clock=self._clock))
 
         return _Hub(
             load_balancers=follow(resources.LOAD_BALANCERS),
@@ -141,7 +161,7 @@ class App:
                 home=self._home,
             )
             sources.append((informer, lifecycle))
-            self.supervisor.controller(lifecycle.controller(name, tenant.services, hub.tenant_states, workers=_WORKERS))
+            self._lead(lifecycle.controller(name, tenant.services, hub.tenant_states, workers=_WORKERS))
         node = NodeController(
             self._hub_client,
             tenant.nodes,
@@ -149,8 +169,8 @@ class App:
             kind=self._options.node_address_type,
             home=self._home,
         )
-        self.supervisor.controller(node.controller(hub.tenant_states))
-        self.supervisor.controller(
+        self._lead(node.controller(hub.tenant_states))
+        self._lead(
             twins_controller(
                 twins,
                 sources=sources,
@@ -164,9 +184,9 @@ class App:
 
     def _release(self) -> None:
         followed = ((resources.SERVICES, self._tenant.services), (resources.INGRESSES, self._tenant.ingresses))
+        # Without a fence: nobody leads before the management cluster's lists are there, and any replica may do this.
         stranded = Stranded(
-            self._tenant_client,
-            self._hub_client,
+            *self._follow,
             [(resource, informer) for resource, informer in followed if informer is not None],
             hub_namespace=self._options.tenant_namespace,
             limit=self._options.release_after,

@@ -79,6 +79,23 @@ def _switch(name: str, *, default: bool, text: str) -> Callable[[_Command], _Com
     "released; what they left there is removed when it answers again.",
 )
 @click.option(
+    "--enable-leader-election",
+    "leader_election",
+    type=bool,
+    is_flag=False,
+    flag_value=True,
+    default=True,
+    show_default=True,
+    metavar="BOOL",
+    help="Of several agents only the holder of a Lease works. False: there is only this one.",
+)
+@click.option(
+    "--leader-election-namespace",
+    default="kubelb",
+    show_default=True,
+    help="Where that Lease is in the tenant cluster.",
+)
+@click.option(
     "--metrics-addr", metavar="HOST:PORT", default=":9445", show_default=True, help="Prometheus metrics; 0 for none."
 )
 @click.option(

@@ -63,6 +63,8 @@ class Options:
             being deleted are released (ruling 22).
         metrics: Prometheus; None: off.
         health: liveness and readiness; None: off.
+        leader_election: of several agents only the holder of a Lease works; False: there is only this one.
+        leader_election_namespace: of that Lease, in the tenant cluster.
         log_level: debug, info, warning or error.
         log_json: JSON lines or text; None: text on a terminal.
     """
@@ -78,6 +80,8 @@ class Options:
     release_after: float = 900.0
     metrics: Bind | None = _METRICS
     health: Bind | None = _HEALTH
+    leader_election: bool = True
+    leader_election_namespace: str = "kubelb"
     log_level: str = "info"
     log_json: bool | None = None
 

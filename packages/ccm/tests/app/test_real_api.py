@@ -25,6 +25,8 @@ PLACES = {
     "ServiceAccount": resources.SERVICE_ACCOUNTS,
     "ClusterRole": resources.CLUSTER_ROLES,
     "ClusterRoleBinding": resources.CLUSTER_ROLE_BINDINGS,
+    "Role": resources.ROLES,
+    "RoleBinding": resources.ROLE_BINDINGS,
     "IngressClass": resources.INGRESS_CLASSES,
     "Deployment": resources.DEPLOYMENTS,
 }

@@ -21,9 +21,11 @@ TENANT_ROLE = {
 
 
 def granted():
-    (role,) = [item for item in yaml.safe_load_all(MANIFEST.read_text()) if item["kind"] == "ClusterRole"]
     found = set()
-    for rule in role["rules"]:
+    kinds = ("ClusterRole", "Role")
+    roles = [item for item in yaml.safe_load_all(MANIFEST.read_text()) if item["kind"] in kinds]
+    assert [item["kind"] for item in roles] == [*kinds]
+    for rule in (rule for role in roles for rule in role["rules"]):
         for group in rule["apiGroups"]:
             for resource in rule["resources"]:
                 plural, _, sub = resource.partition("/")
@@ -34,6 +36,7 @@ def granted():
 
 async def everything(world):
     """Walk every way on which the agent makes requests."""
+    world.options["leader_election"] = True
     exists = AlreadyExists(409, "AlreadyExists", "it is there")
     world.tenant.fail_next("create", resources.ENDPOINT_SLICES, exists, after=True)
     world.put_service(builders.service("web", "shop").port(80, name="http").selector())

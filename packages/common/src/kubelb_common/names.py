@@ -82,6 +82,9 @@ CCM_KUBECONFIG_KEY = "kubelb"
 #: Where the tenant's admin puts the kubeconfig in the tenant cluster.
 CCM_CLUSTER_SECRET = "kubelb-cluster"  # noqa: S105 - the name of an object
 HOST_CLAIMS = "host-claims"
+#: Leases of the leader elections; the original's, so that it and ours never both write (facts, 2.6).
+MANAGER_LEASE = "19f32e7b.kubelb.k8c.io"
+CCM_LEASE = "19f32e7b.ccm.kubelb.k8c.io"
 XDS_SERVICE = "envoycp"
 XDS_PORT = 8001
 #: Ports of Envoy's listeners for LoadBalancers. 32768 and above collide with those of Envoy's own outgoing

@@ -201,3 +201,49 @@ async def test_two_informers_of_one_kind_are_both_waited_for() -> None:
     assert supervisor.unsynced() == []
     supervisor.stop()
     await task
+
+
+async def test_preparations_come_one_by_one_before_the_informers() -> None:
+    log: Log = []
+    supervisor, _ = build(FakeKube(), log)
+
+    def step(name: str) -> Run:
+        async def run() -> None:
+            log.append(f"{name} begins")
+            await asyncio.sleep(2)
+            log.append(f"{name} is done")
+
+        return run
+
+    supervisor.prepare("one", step("one"))
+    supervisor.prepare("two", step("two"))
+    task = asyncio.create_task(supervisor.run())
+    await asyncio.sleep(3)
+    assert log == ["health starts", "one begins", "one is done", "two begins"]
+    await asyncio.sleep(5)
+    assert log[3:6] == ["two begins", "two is done", "informer starts"]
+    supervisor.stop()
+    await task
+
+
+async def test_a_stop_ends_a_preparation() -> None:
+    log: Log = []
+    supervisor, _ = build(FakeKube(), log)
+    supervisor.prepare("long", forever("long", log))
+    task = asyncio.create_task(supervisor.run())
+    await asyncio.sleep(3)
+    supervisor.stop()
+    await task
+    assert log == ["health starts", "long starts", "long ends", "health ends"]
+
+
+async def test_a_preparation_that_fails_ends_the_process() -> None:
+    async def breaks() -> None:
+        raise ConfigError("bad file")
+
+    log: Log = []
+    supervisor, _ = build(FakeKube(), log)
+    supervisor.prepare("fragile", breaks)
+    with pytest.raises(Crash, match="fragile crashed: bad file"):
+        await supervisor.run()
+    assert log == ["health starts", "health ends"]

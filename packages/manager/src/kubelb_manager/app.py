@@ -1,15 +1,20 @@
-"""The composition root: every part is made and joined here, and nowhere else."""
+"""The composition root: every part is made and joined here, and nowhere else.
+
+Every replica follows the cluster, publishes snapshots and serves xDS. Whatever writes to the API server runs on the
+leader alone, through a client that lets a leader's writes pass only.
+"""
 
 from __future__ import annotations
 
-import asyncio
-
+from kubelb_common import names
 from kubelb_common.faults import Fault
 from kubelb_common.kube import kubeconfig
 from kubelb_common.kube.aio import AioClient
 from kubelb_common.kube.errors import ServerError, TooManyRequests, Unreachable
 from kubelb_common.kube.port import KubeClient, Object
 from kubelb_common.runtime.clock import Clock, SystemClock
+from kubelb_common.runtime.fence import Fenced
+from kubelb_common.runtime.leader import Alone, Elector
 from kubelb_common.runtime.supervisor import Supervisor
 from kubelb_common.telemetry import logs
 from kubelb_common.telemetry.health import HealthServer
@@ -56,7 +61,7 @@ class Manager:
     Args:
         client: the management cluster.
         options: what the command line said.
-        identity: loaded already.
+        identity: not loaded yet.
         clock: time.
         connect: asks a node port whether it answers.
     """
@@ -73,6 +78,7 @@ class Manager:
         self.supervisor = Supervisor()
         #: Port of the xDS server once it listens, else 0.
         self.xds_port = 0
+        self.leadership = _leadership(client, options, clock)
         self.informers = Informers.of(client, namespace=options.namespace, clock=clock)
         self.board = Board()
         self.cache = Cache()
@@ -87,7 +93,9 @@ class Manager:
             xds_port=options.xds_port,
             tls=TlsFiles(directory=XDS_MOUNT, server_name=options.xds_host, sds_directory=XDS_MOUNT),
         )
-        hub = Hub(client, self.informers, clock)
+        writer = Fenced(client, lambda: self.leadership.may_write)
+        identity.write_through(writer)
+        hub = Hub(writer, self.informers, clock)
         events = Events(hub, clock)
         fleet = EnvoyFleetController(
             hub,
@@ -99,13 +107,7 @@ class Manager:
             bootstrap=bootstrap,
             clock=clock,
         )
-        self.server = XdsServer(
-            self.cache,
-            host=options.xds.host or "::",
-            port=options.xds.port,
-            tls=identity.server_tls(),
-            authorize=refusal,
-        )
+        self._bind = options.xds
         for informer in self.informers.all():
             self.supervisor.informer(informer)
         self._load_balancers = LoadBalancerController(hub, fleets, self.board, events, clock, connect)
@@ -130,14 +132,38 @@ class Manager:
             config.controller,
         )
         for controller in self.controllers:
-            self.supervisor.controller(controller)
+            self.supervisor.controller(controller, by_leader=controller is not self.snapshot.controller)
+        if isinstance(self.leadership, Elector):
+            self.supervisor.informer(self.leadership.informer)
+        self.supervisor.lead_by(self.leadership)
+        self.supervisor.prepare("authority", self._load_authority)
         self.supervisor.service("xds", self._serve)
         self.supervisor.service("resolver", resolver.run)
 
     def proxies(self) -> Object:
         """Return what is shown at /proxies; `complete` says that this manager knows every Envoy."""
         found = proxies(self.cache.progress, self.cache.fleets(), self.informers.slices.store)
-        return {"complete": True, "proxies": found}
+        return {"complete": isinstance(self.leadership, Alone), "proxies": found}
+
+    def unready(self) -> str | None:
+        """Return why Envoys should not come here yet, or not any more; None when they should."""
+        missing = self.supervisor.unsynced()
+        if missing:
+            return f"waiting for first lists of {', '.join(missing)}"
+        if not self.xds_port:
+            return "the xDS server does not listen yet"
+        return None if self.supervisor.ready else "starting or stopping"
+
+    async def _load_authority(self) -> None:
+        """Load the authority; wait for an API server that does not answer yet."""
+        while True:
+            try:
+                await self._identity.load()
+            except (Unreachable, ServerError, TooManyRequests) as error:
+                _log.warning("the API server does not answer yet", error=str(error), retry_in=_RETRY)
+                await self._clock.sleep(_RETRY)
+            else:
+                return
 
     def _names_moved(self) -> None:
         """Names that tenants give as addresses stand for others now."""
@@ -146,19 +172,33 @@ class Manager:
 
     async def _serve(self) -> None:
         """Serve xDS until cancelled; renew the server's certificate daily."""
+        server = XdsServer(
+            self.cache,
+            host=self._bind.host or "::",
+            port=self._bind.port,
+            tls=self._identity.server_tls(),
+            authorize=refusal,
+        )
         try:
-            self.xds_port = await self.server.start()
+            self.xds_port = await server.start()
         except OSError as error:
             raise CannotServe(str(error)) from error
         _log.info("xDS server listens", port=self.xds_port)
         try:
             while True:
                 await self._clock.sleep(_RENEW)
-                self.server.reload_tls(self._identity.server_tls())
+                server.reload_tls(self._identity.server_tls())
         finally:
             for probes in (self.snapshot.prober, self._load_balancers.gate, self._routes.gate):
                 probes.close()
-            await self.server.stop()
+            await server.stop()
+
+
+def _leadership(client: KubeClient, options: Options, clock: Clock) -> Alone | Elector:
+    if not options.leader_election:
+        return Alone()
+    namespace = options.leader_election_namespace or options.namespace
+    return Elector(client, namespace=namespace, name=names.MANAGER_LEASE, clock=clock)
 
 
 async def run(options: Options) -> None:
@@ -172,12 +212,11 @@ async def run(options: Options) -> None:
     client = AioClient(kubeconfig.load(options.kubeconfig), user_agent="kubelb-manager")
     try:
         identity = XdsIdentity(client, namespace=options.namespace, clock=clock)
-        await _patiently(identity, client)
         manager = Manager(client, options, identity, clock)
         health = HealthServer(
             options.health.host,
             options.health.port,
-            ready={"start": lambda: None if manager.supervisor.ready else _starting(manager)},
+            ready={"xds": manager.unready},
             pages={"/proxies": manager.proxies},
         )
         metrics = HealthServer(options.metrics.host, options.metrics.port)
@@ -186,20 +225,3 @@ async def run(options: Options) -> None:
         await manager.supervisor.run()
     finally:
         await client.close()
-
-
-def _starting(manager: Manager) -> str:
-    missing = manager.supervisor.unsynced()
-    return f"waiting for first lists of {', '.join(missing)}" if missing else "starting"
-
-
-async def _patiently(identity: XdsIdentity, client: AioClient) -> None:
-    """Load the authority; wait for an API server that does not answer yet."""
-    while True:
-        try:
-            await identity.load()
-        except (Unreachable, ServerError, TooManyRequests) as error:
-            _log.warning("the API server does not answer yet", server=client.server, error=str(error), retry_in=_RETRY)
-            await asyncio.sleep(_RETRY)
-        else:
-            return

@@ -74,6 +74,17 @@ def main() -> None:
     help="Port of that name.",
 )
 @click.option(
+    "--enable-leader-election",
+    type=bool,
+    is_flag=False,
+    flag_value=True,
+    default=_DEFAULTS.leader_election,
+    show_default=True,
+    metavar="BOOL",
+    help="Of several managers only the holder of a Lease writes. False: there is only this one.",
+)
+@click.option("--leader-election-namespace", default="", help="Where that Lease is.  [default: the one of --namespace]")
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
@@ -97,6 +108,8 @@ def run(
     agent_image: str,
     xds_host: str | None,
     xds_port: int,
+    enable_leader_election: bool,  # noqa: FBT001 - click calls by name
+    leader_election_namespace: str,
     log_level: str,
     log_format: str,
 ) -> None:
@@ -114,6 +127,8 @@ def run(
             agent_image=agent_image,
             xds_host=xds_host or f"envoycp.{namespace}.svc",
             xds_port=xds_port,
+            leader_election=enable_leader_election,
+            leader_election_namespace=leader_election_namespace,
             log_level=log_level,
             log_format=log_format,
         )

@@ -41,6 +41,8 @@ class Options:
         agent_image: image of the agent beside each Envoy, this program's own.
         xds_host: name under which Envoys find the control plane.
         xds_port: port of that name.
+        leader_election: only the holder of a Lease writes; False: this process writes, whoever else does.
+        leader_election_namespace: of that Lease; empty: `namespace`.
         log_level: debug, info, warning or error.
         log_format: json, text, or auto (text on a terminal).
     """
@@ -54,6 +56,8 @@ class Options:
     agent_image: str = "kubelb/manager:0.1.0"
     xds_host: str = f"{names.XDS_SERVICE}.{names.MANAGER_NAMESPACE}.svc"
     xds_port: int = names.XDS_PORT
+    leader_election: bool = True
+    leader_election_namespace: str = ""
     log_level: str = "info"
     log_format: str = "auto"
 

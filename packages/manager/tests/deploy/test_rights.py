@@ -293,7 +293,7 @@ async def notes() -> Notes:
         "ports": [{"name": "https", "port": 6443}],
     }
     admin.put(resources.ENDPOINT_SLICES, api_server)
-    async with running(admin.as_client(notes)) as world:
+    async with running(admin.as_client(notes), leader_election=True) as world:
         world.kube = admin
         await _life(world)
     return notes

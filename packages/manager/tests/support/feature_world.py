@@ -340,7 +340,7 @@ class World:
 
 
 @asynccontextmanager
-async def running(kube: FakeKube, world: World | None = None) -> AsyncIterator[World]:
+async def running(kube: FakeKube, world: World | None = None, *, leader_election: bool = False) -> AsyncIterator[World]:
     """Run a manager; with `world`, one that comes after another over the same cluster."""
     if kube.peek(resources.ENDPOINT_SLICES, "kubernetes", "default") is None:
         api_server = {
@@ -352,8 +352,7 @@ async def running(kube: FakeKube, world: World | None = None) -> AsyncIterator[W
         await kube.create(resources.ENDPOINT_SLICES, api_server, "default")
     clock = SystemClock()
     identity = XdsIdentity(kube, namespace="kubelb", clock=clock)
-    await identity.load()
-    options = Options(xds=Bind("127.0.0.1", 0))
+    options = Options(xds=Bind("127.0.0.1", 0), leader_election=leader_election)
     holder: list[World] = [] if world is None else [world]
     manager = Manager(kube, options, identity, clock, connect=lambda endpoint: holder[0].connects(endpoint))  # noqa: PLW0108 - made below
     if world is None:

@@ -64,7 +64,7 @@ class EnvoyFleetController:
         self._looked_at: dict[FleetId, float] = {}
         #: Since when a fleet has nothing to serve.
         self._idle_since: dict[FleetId, float] = {}
-        self.controller = Controller("envoy-fleet", self.reconcile, workers=2, clock=clock)
+        self.controller = Controller("envoy-fleet", self.reconcile, workers=2, clock=clock, on_start=self._begin)
         for kind, informer in (("Route", informers.routes), ("LoadBalancer", informers.load_balancers)):
             self.controller.watch(informer, self._fleets_of(kind), when=_comes_or_goes)
         for informer in (informers.deployments, informers.daemon_sets):
@@ -73,6 +73,11 @@ class EnvoyFleetController:
         self.controller.watch(informers.tenants, lambda obj: self._all_of(names.tenant_namespace(view.name(obj))))
         self.controller.watch(informers.namespaces, lambda obj: self._all_of(view.name(obj)))
         self.controller.watch(informers.configs, lambda _obj: self._everybody())
+
+    def _begin(self) -> None:
+        """A term begins."""
+        self._looked_at.clear()
+        self._idle_since.clear()
 
     # Which fleets something may concern -----------------------------------------------------------
 

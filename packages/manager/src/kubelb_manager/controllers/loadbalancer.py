@@ -45,12 +45,17 @@ class LoadBalancerController:
         self._clock = clock
         #: Ports given out whose status write the store has not seen yet; one worker, so no two at once.
         self._given: dict[PortKey, int] = {}
-        self.controller = Controller("loadbalancer", self.reconcile, clock=clock)
+        self.controller = Controller("loadbalancer", self.reconcile, clock=clock, on_start=self._forget)
         self._asked_for: dict[Endpoint, ObjectKey] = {}
         self.gate = AddressGate(clock, connect, self._on_answer)
         self.controller.watch(informers.load_balancers)
         self.controller.watch(informers.services, _owner_key)
         board.on_change(self._on_outcome)
+
+    def _forget(self) -> None:
+        """A term begins: another leader may have given out ports meanwhile, and the statuses say which."""
+        self._given.clear()
+        self._asked_for.clear()
 
     def _on_outcome(self, origin: Origin) -> None:
         if origin.kind == KIND:

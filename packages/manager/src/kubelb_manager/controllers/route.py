@@ -49,13 +49,18 @@ class RouteController:
         self._board = board
         self._clock = clock
         self._first_seen: dict[tuple[str, int], float] = {}
-        self.controller = Controller("route", self.reconcile, workers=2, clock=clock)
+        self.controller = Controller("route", self.reconcile, workers=2, clock=clock, on_start=self._forget)
         self._asking: set[ObjectKey] = set()
         self.gate = AddressGate(clock, connect, self._on_answer)
         self.controller.watch(informers.routes)
         self.controller.watch(informers.ingresses, owner_key(KIND))
         self.controller.watch(informers.services, self._sharers)
         board.on_change(self._on_outcome)
+
+    def _forget(self) -> None:
+        """A term begins."""
+        self._first_seen.clear()
+        self._asking.clear()
 
     def _on_outcome(self, origin: Origin) -> None:
         if origin.kind == KIND:

@@ -34,9 +34,14 @@ class XdsIdentity:
 
     def __init__(self, client: KubeClient, *, namespace: str, clock: Clock) -> None:
         self._client = client
+        self._writer = client
         self._namespace = namespace
         self._clock = clock
         self._authority: pki.KeyPair | None = None
+
+    def write_through(self, writer: KubeClient) -> None:
+        """Have fleets' certificates written through another client: the leader's. Any replica makes the authority."""
+        self._writer = writer
 
     async def load(self) -> None:
         """Read the authority's Secret, or make it.
@@ -93,7 +98,7 @@ class XdsIdentity:
         `files` (name -> text) are to lie beside the certificate, see `bootstrap.sds_files`.
         """
         name = envoy_fleet.xds_secret_name(namespace, fleet)
-        live = await apply.read(self._client, resources.SECRETS, name, namespace)
+        live = await apply.read(self._writer, resources.SECRETS, name, namespace)
         if live is not None and self._good(live, namespace, fleet):
             certificate, key = _decoded(live, "tls.crt"), _decoded(live, "tls.key")
             await self._keep(owner, namespace, fleet, pki.KeyPair(certificate, key), files, live)
@@ -126,7 +131,7 @@ class XdsIdentity:
             ca=self.authority.cert_pem,
             files=files,
         )
-        await apply.ensure(self._client, resources.SECRETS, wanted, live)
+        await apply.ensure(self._writer, resources.SECRETS, wanted, live)
 
     def _good(self, live: Object, namespace: str, fleet: str) -> bool:
         try:
