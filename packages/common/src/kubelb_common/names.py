@@ -52,6 +52,8 @@ ANNOTATION_TOKEN_GENERATION = f"{GROUP}/token-generation"
 ANNOTATION_TOKEN_OVERLAP = f"{GROUP}/token-overlap"
 #: On the Secret of a token that was replaced: when it stops to be accepted, RFC 3339.
 ANNOTATION_REVOKE_AT = f"{GROUP}/revoke-at"
+#: On the manager's Lease: where its holder takes the other replicas' reports, `host:port`.
+ANNOTATION_LEADER_ADDRESS = f"{GROUP}/leader-address"
 ANNOTATION_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 #: On a LoadBalancer that `kubelb lb create` made.
 ANNOTATION_CLI = f"{GROUP}/cli-generated"

@@ -113,7 +113,9 @@ class World:
         client = Client()
         client._cluster = self.kube._cluster
         clock = SkewedClock(timedelta(seconds=skew))
-        elector = Elector(client, namespace=NS, name=NAME, identity=name, annotations={"where": name}, clock=clock)
+        elector = Elector(
+            client, namespace=NS, name=NAME, identity=name, annotations=lambda: {"where": name}, clock=clock
+        )
         made = Replica(name, client, elector, stuck, on_begin=self.writing)
         self.replicas.append(made)
         made.start()

@@ -38,7 +38,14 @@ async def test_two_candidates_a_deleted_lease_and_a_release(real_api) -> None:
     name = f"lease-{uuid.uuid4().hex[:8]}"
     timing = Timing(lease=5.0, deadline=4.0, period=0.3, margin=0.5)
     electors = [
-        Elector(client, namespace="default", name=name, identity=each, annotations={"a": each}, timing=timing)
+        Elector(
+            client,
+            namespace="default",
+            name=name,
+            identity=each,
+            annotations=lambda each=each: {"a": each},
+            timing=timing,
+        )
         for each in ("one", "two")
     ]
     terms = [Terms(), Terms()]

@@ -12,9 +12,10 @@ from kubelb_common.kube import kubeconfig
 from kubelb_common.kube.aio import AioClient
 from kubelb_common.kube.errors import ServerError, TooManyRequests, Unreachable
 from kubelb_common.kube.port import KubeClient, Object
+from kubelb_common.objects import view
 from kubelb_common.runtime.clock import Clock, SystemClock
 from kubelb_common.runtime.fence import Fenced
-from kubelb_common.runtime.leader import Alone, Elector
+from kubelb_common.runtime.leader import Alone, Elector, Timing
 from kubelb_common.runtime.supervisor import Supervisor
 from kubelb_common.telemetry import logs
 from kubelb_common.telemetry.health import HealthServer
@@ -24,6 +25,7 @@ from kubelb_manager.controllers.config import ConfigController
 from kubelb_manager.controllers.envoy_fleet import EnvoyFleetController
 from kubelb_manager.controllers.events import Events
 from kubelb_manager.controllers.fleet_guards import FleetGuardController
+from kubelb_manager.controllers.gathering import Gathering
 from kubelb_manager.controllers.global_endpoints import GlobalEndpointsController
 from kubelb_manager.controllers.host_claims import HostClaimsController
 from kubelb_manager.controllers.hub import Hub
@@ -35,7 +37,7 @@ from kubelb_manager.controllers.snapshot import SnapshotController
 from kubelb_manager.controllers.tenant import TenantController
 from kubelb_manager.controllers.xds_identity import XdsIdentity
 from kubelb_manager.delivery.cache import Cache
-from kubelb_manager.delivery.identity import refusal
+from kubelb_manager.delivery.identity import is_manager, refusal
 from kubelb_manager.delivery.server import XdsServer
 from kubelb_manager.desired.envoy_fleet import XDS_MOUNT
 from kubelb_manager.gather.bundle import Gatherer
@@ -43,6 +45,7 @@ from kubelb_manager.gather.fleets import Fleets
 from kubelb_manager.gather.resolver import Resolver
 from kubelb_manager.gather.stores import Informers
 from kubelb_manager.options import Options
+from kubelb_manager.peers.link import PeerTls, Receiver, Sender, Target
 from kubelb_manager.probes.nodeport import Connect, connects
 from kubelb_manager.xds.generate import Generator
 
@@ -64,6 +67,7 @@ class Manager:
         identity: not loaded yet.
         clock: time.
         connect: asks a node port whether it answers.
+        timing: of the leader election.
     """
 
     def __init__(
@@ -74,20 +78,27 @@ class Manager:
         clock: Clock,
         *,
         connect: Connect = connects,
+        timing: Timing | None = None,
     ) -> None:
         self.supervisor = Supervisor()
         #: Port of the xDS server once it listens, else 0.
         self.xds_port = 0
-        self.leadership = _leadership(client, options, clock)
+        self._options = options
+        self.leadership = self._elector(client, clock, timing)
         self.informers = Informers.of(client, namespace=options.namespace, clock=clock)
         self.board = Board()
         self.cache = Cache()
+        gathering = Gathering(self.cache, clock)
+        self._receiver = Receiver(gathering.book, clock, is_manager)
+        self.leadership.on_term(lambda leads: self._on_term(gathering, leads=leads))
         self._identity = identity
         self._clock = clock
         resolver = Resolver(clock, self._names_moved)
         gatherer = Gatherer(self.informers, resolver, options.namespace)
         fleets = Fleets(self.informers, options.namespace)
-        self.snapshot = SnapshotController(gatherer, fleets, self.cache, Generator(), self.board, clock, connect)
+        self.snapshot = SnapshotController(
+            gatherer, fleets, self.cache, gathering, Generator(), self.board, clock, connect
+        )
         bootstrap = BootstrapOptions(
             xds_host=options.xds_host,
             xds_port=options.xds_port,
@@ -107,7 +118,6 @@ class Manager:
             bootstrap=bootstrap,
             clock=clock,
         )
-        self._bind = options.xds
         for informer in self.informers.all():
             self.supervisor.informer(informer)
         self._load_balancers = LoadBalancerController(hub, fleets, self.board, events, clock, connect)
@@ -135,6 +145,10 @@ class Manager:
             self.supervisor.controller(controller, by_leader=controller is not self.snapshot.controller)
         if isinstance(self.leadership, Elector):
             self.supervisor.informer(self.leadership.informer)
+            sender = Sender(gathering.report, self.leadership.identity, self._leader, self._peer_tls, clock)
+            self.leadership.on_change(sender.look)
+            self.leadership.on_term(lambda _leads: sender.look())
+            self.supervisor.service("report", sender.run)
         self.supervisor.lead_by(self.leadership)
         self.supervisor.prepare("authority", self._load_authority)
         self.supervisor.service("xds", self._serve)
@@ -153,6 +167,44 @@ class Manager:
         if not self.xds_port:
             return "the xDS server does not listen yet"
         return None if self.supervisor.ready else "starting or stopping"
+
+    def _elector(self, client: KubeClient, clock: Clock, timing: Timing | None) -> Alone | Elector:
+        options = self._options
+        if not options.leader_election:
+            return Alone()
+        namespace = options.leader_election_namespace or options.namespace
+        return Elector(
+            client,
+            namespace=namespace,
+            name=names.MANAGER_LEASE,
+            annotations=self._lease_annotations,
+            timing=timing,
+            clock=clock,
+        )
+
+    def _lease_annotations(self) -> dict[str, str]:
+        """Say where the other replicas report; a port that is not bound yet comes with the next renewal."""
+        host, port = self._options.advertise_address, self.xds_port or self._options.xds.port
+        if not host or not port:
+            return {}
+        return {names.ANNOTATION_LEADER_ADDRESS: f"[{host}]:{port}" if ":" in host else f"{host}:{port}"}
+
+    def _leader(self) -> Target | None:
+        """Return to whom we report: nobody while we lead, or while the leader's address is not known."""
+        if not isinstance(self.leadership, Elector) or self.leadership.leads:
+            return None
+        lease = self.leadership.holder() or {}
+        identity = view.text(lease, "spec", "holderIdentity")
+        address = view.annotations(lease).get(names.ANNOTATION_LEADER_ADDRESS, "")
+        return Target(identity, address) if address and identity != self.leadership.identity else None
+
+    def _peer_tls(self) -> PeerTls:
+        own = self._identity.peer_tls()
+        return PeerTls(own.certificate, own.key, own.client_ca, self._identity.server_name())
+
+    def _on_term(self, gathering: Gathering, *, leads: bool) -> None:
+        self._receiver.lead(leads=leads)
+        gathering.lead(leads=leads)
 
     async def _load_authority(self) -> None:
         """Load the authority; wait for an API server that does not answer yet."""
@@ -174,10 +226,11 @@ class Manager:
         """Serve xDS until cancelled; renew the server's certificate daily."""
         server = XdsServer(
             self.cache,
-            host=self._bind.host or "::",
-            port=self._bind.port,
+            host=self._options.xds.host or "::",
+            port=self._options.xds.port,
             tls=self._identity.server_tls(),
             authorize=refusal,
+            others=(self._receiver.handler(),),
         )
         try:
             self.xds_port = await server.start()
@@ -192,13 +245,6 @@ class Manager:
             for probes in (self.snapshot.prober, self._load_balancers.gate, self._routes.gate):
                 probes.close()
             await server.stop()
-
-
-def _leadership(client: KubeClient, options: Options, clock: Clock) -> Alone | Elector:
-    if not options.leader_election:
-        return Alone()
-    namespace = options.leader_election_namespace or options.namespace
-    return Elector(client, namespace=namespace, name=names.MANAGER_LEASE, clock=clock)
 
 
 async def run(options: Options) -> None:

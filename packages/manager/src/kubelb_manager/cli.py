@@ -74,6 +74,12 @@ def main() -> None:
     help="Port of that name.",
 )
 @click.option(
+    "--advertise-address",
+    default="",
+    envvar=["KUBELB_MANAGER_RUN_ADVERTISE_ADDRESS", "POD_IP"],
+    help="Where other managers reach this one, on the port of --listen-address.  [default: $POD_IP]",
+)
+@click.option(
     "--enable-leader-election",
     type=bool,
     is_flag=False,
@@ -108,6 +114,7 @@ def run(
     agent_image: str,
     xds_host: str | None,
     xds_port: int,
+    advertise_address: str,
     enable_leader_election: bool,  # noqa: FBT001 - click calls by name
     leader_election_namespace: str,
     log_level: str,
@@ -127,6 +134,7 @@ def run(
             agent_image=agent_image,
             xds_host=xds_host or f"envoycp.{namespace}.svc",
             xds_port=xds_port,
+            advertise_address=advertise_address,
             leader_election=enable_leader_election,
             leader_election_namespace=leader_election_namespace,
             log_level=log_level,

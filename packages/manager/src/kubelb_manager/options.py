@@ -41,6 +41,7 @@ class Options:
         agent_image: image of the agent beside each Envoy, this program's own.
         xds_host: name under which Envoys find the control plane.
         xds_port: port of that name.
+        advertise_address: IP address at which other managers reach this one; empty: they cannot report here.
         leader_election: only the holder of a Lease writes; False: this process writes, whoever else does.
         leader_election_namespace: of that Lease; empty: `namespace`.
         log_level: debug, info, warning or error.
@@ -56,6 +57,7 @@ class Options:
     agent_image: str = "kubelb/manager:0.1.0"
     xds_host: str = f"{names.XDS_SERVICE}.{names.MANAGER_NAMESPACE}.svc"
     xds_port: int = names.XDS_PORT
+    advertise_address: str = ""
     leader_election: bool = True
     leader_election_namespace: str = ""
     log_level: str = "info"

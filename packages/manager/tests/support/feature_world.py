@@ -19,8 +19,10 @@ from kubelb_common.kube import resources
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import conditions, view
 from kubelb_common.runtime.clock import SystemClock
+from kubelb_common.runtime.leader import Timing
 from kubelb_common.testing.fake import kinds
 from kubelb_common.testing.fake_kube import FakeKube
+from kubelb_common.testing.ports import free
 from kubelb_manager.app import Manager
 from kubelb_manager.controllers.xds_identity import XdsIdentity
 from kubelb_manager.desired.envoy_fleet import xds_secret_name
@@ -92,7 +94,21 @@ class FakeEnvoy:
         self.refuse: Callable[[str, str, bytes], str | None] = lambda _url, _name, _body: None
         self.error: grpc.aio.AioRpcError | None = None
         self.faults: list[str] = []
+        #: Responses are taken while this is set.
+        self.listens = asyncio.Event()
+        self.listens.set()
         self._task: asyncio.Task[None] | None = None
+
+    def resume(self, before: FakeEnvoy) -> FakeEnvoy:
+        """Have what `before` had, as an Envoy that comes to another manager."""
+        self.has = {url: dict(found) for url, found in before.has.items()}
+        self.versions = {url: dict(found) for url, found in before.versions.items()}
+        return self
+
+    @property
+    def ended(self) -> bool:
+        """Whether the stream is over, whoever ended it."""
+        return self._task is not None and self._task.done()
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run())
@@ -109,6 +125,11 @@ class FakeEnvoy:
         try:
             await self._ask(call, CLUSTER, node=True)
             await self._ask(call, LISTENER)
+            if self.has[CLUSTER]:
+                await self._ask(call, ENDPOINTS, sorted(self.has[CLUSTER]))
+            if self.has[ROUTES]:
+                self._asked.add(ROUTES)
+                await self._ask(call, ROUTES, ["http"])
             while (data := await call.read()) is not grpc.aio.EOF:
                 await self._take(call, pb.DeltaDiscoveryResponse.FromString(data))
         except grpc.aio.AioRpcError as error:
@@ -123,6 +144,7 @@ class FakeEnvoy:
         await call.write(request.SerializeToString())
 
     async def _take(self, call: Any, response: Any) -> None:
+        await self.listens.wait()
         url = response.type_url
         known = set(self.has[CLUSTER])
         refusals = [text for each in response.resources if (text := self.refuse(url, each.name, each.resource.value))]
@@ -339,9 +361,8 @@ class World:
         await until(lambda: self.get(resources.SECRETS, name, fleet.namespace), f"the certificate of {fleet.key}")
 
 
-@asynccontextmanager
-async def running(kube: FakeKube, world: World | None = None, *, leader_election: bool = False) -> AsyncIterator[World]:
-    """Run a manager; with `world`, one that comes after another over the same cluster."""
+async def _api_server(kube: FakeKube) -> None:
+    """Play what tells the API server's address."""
     if kube.peek(resources.ENDPOINT_SLICES, "kubernetes", "default") is None:
         api_server = {
             "metadata": {"name": "kubernetes"},
@@ -350,6 +371,97 @@ async def running(kube: FakeKube, world: World | None = None, *, leader_election
             "ports": [{"name": "https", "port": 6443}],
         }
         await kube.create(resources.ENDPOINT_SLICES, api_server, "default")
+
+
+@dataclass
+class Replica:
+    """One of several managers, and the requests that it made."""
+
+    manager: Manager
+    kube: FakeKube
+    asked: list[tuple[str, str, str]]
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def leads(self) -> bool:
+        return self.manager.leadership.leads
+
+    def writes(self) -> list[tuple[str, str, str]]:
+        """Return what it wrote, Lease renewals apart."""
+        return [each for each in self.asked if each[0] not in ("get", "list", "watch") and "leases" not in each[1]]
+
+    def versions(self, fleet: str) -> dict[str, dict[str, str]]:
+        """Return the version of every resource that it publishes."""
+        snapshot = self.manager.cache.snapshot(fleet)
+        table = {} if snapshot is None else snapshot.table
+        return {url: {name: each.version for name, each in found.items()} for url, found in table.items()}
+
+    def start(self) -> None:
+        self.task = asyncio.create_task(self.manager.supervisor.run())
+
+    async def stop(self) -> None:
+        """End in order."""
+        self.manager.supervisor.stop()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+    async def kill(self) -> None:
+        """End without a word to the API server."""
+        self.manager.leadership._release = _nothing  # type: ignore[union-attr]
+        await self.stop()
+
+
+async def _nothing() -> None: ...
+
+
+#: An election that a test can wait for.
+HASTY = Timing(lease=3.0, deadline=2.0, period=0.5, margin=0.5)
+
+
+@asynccontextmanager
+async def replicas(kube: FakeKube, count: int) -> AsyncIterator[tuple[World, list[Replica]]]:
+    """Run several managers over one cluster; the world's own manager is the first that leads."""
+    await _api_server(kube)
+    made: list[Replica] = []
+    worlds: list[World] = []
+    for _ in range(count):
+        asked: list[tuple[str, str, str]] = []
+
+        def note(verb: str, resource: str, _namespace: str | None, name: str, asked: Any = asked) -> bool:
+            asked.append((verb, resource, name))
+            return True
+
+        client = kube.as_client(note)
+        clock = SystemClock()
+        identity = XdsIdentity(client, namespace="kubelb", clock=clock)
+        options = Options(xds=Bind("127.0.0.1", free()[0]), advertise_address="127.0.0.1")
+        manager = Manager(
+            client,
+            options,
+            identity,
+            clock,
+            connect=lambda endpoint: worlds[0].connects(endpoint),  # noqa: PLW0108 - made below
+            timing=HASTY,
+        )
+        made.append(Replica(manager, client, asked))
+    worlds.append(World(kube, made[0].manager))
+    try:
+        for each in made:
+            each.start()
+        await until(lambda: all(each.manager.unready() is None for each in made), "all are ready")
+        await until(lambda: sum(each.leads for each in made) == 1, "one leads")
+        made.sort(key=lambda each: not each.leads)
+        worlds[0].manager = made[0].manager
+        yield worlds[0], made
+    finally:
+        for each in made:
+            await each.stop()
+        kube.break_watches()
+
+
+@asynccontextmanager
+async def running(kube: FakeKube, world: World | None = None, *, leader_election: bool = False) -> AsyncIterator[World]:
+    """Run a manager; with `world`, one that comes after another over the same cluster."""
+    await _api_server(kube)
     clock = SystemClock()
     identity = XdsIdentity(kube, namespace="kubelb", clock=clock)
     options = Options(xds=Bind("127.0.0.1", 0), leader_election=leader_election)

@@ -85,6 +85,9 @@ class Leadership(Protocol):
     def may_write(self) -> bool:
         """Whether a write that begins now is a leader's."""
 
+    def on_term(self, handler: Callable[[bool], None]) -> None:
+        """Call `handler` with True before the writers of a term start, and with False after they have stopped."""
+
     async def run(self, term: Term) -> None:
         """Run terms until `stop`; when cancelled, end the term at once."""
 
@@ -92,12 +95,29 @@ class Leadership(Protocol):
         """Have `run` end the term in order, and return."""
 
 
-class Alone:
+class _Terms:
+    """Who hears of terms."""
+
+    def __init__(self) -> None:
+        self._leads = False
+        self._handlers: list[Callable[[bool], None]] = []
+
+    def on_term(self, handler: Callable[[bool], None]) -> None:
+        """See Leadership."""
+        self._handlers.append(handler)
+
+    def _lead_now(self, *, leads: bool) -> None:
+        self._leads = leads
+        for handler in self._handlers:
+            handler(leads)
+
+
+class Alone(_Terms):
     """Leadership without an election: one term from start to stop."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._stopping = asyncio.Event()
-        self._leads = False
 
     @property
     def leads(self) -> bool:
@@ -111,7 +131,7 @@ class Alone:
 
     async def run(self, term: Term) -> None:
         """See Leadership."""
-        self._leads = True
+        self._lead_now(leads=True)
         grace = 0.0
         try:
             await term.begin()
@@ -119,7 +139,7 @@ class Alone:
             grace = Timing().grace
         finally:
             await term.end(grace)
-            self._leads = False
+            self._lead_now(leads=False)
 
     async def stop(self) -> None:
         """See Leadership."""
@@ -144,7 +164,7 @@ def own_identity() -> str:
     return f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
 
 
-class Elector:
+class Elector(_Terms):
     """Leadership by a Lease; see the module. Its informer must be run by the supervisor.
 
     Args:
@@ -152,7 +172,8 @@ class Elector:
         namespace: where the Lease is.
         name: its name.
         identity: who we are; unique among all processes, past ones included.
-        annotations: put on the Lease while we hold it, for example an address. Others are left alone.
+        annotations: put on the Lease while we hold it, for example an address; asked at each renewal. Others are
+            left alone.
         timing: see Timing.
         clock: time; the wall clock is shown in the Lease and decides nothing.
     """
@@ -164,15 +185,16 @@ class Elector:
         namespace: str,
         name: str,
         identity: str | None = None,
-        annotations: Mapping[str, str] | None = None,
+        annotations: Callable[[], Mapping[str, str]] = dict,
         timing: Timing | None = None,
         clock: Clock | None = None,
     ) -> None:
+        super().__init__()
         self.identity = identity or own_identity()
         self._client = client
         self._namespace = namespace
         self._name = name
-        self._annotations = dict(annotations or {})
+        self._annotations = annotations
         self._timing = timing or Timing()
         self._clock = clock or SystemClock()
         self.informer = Informer(
@@ -181,7 +203,6 @@ class Elector:
         self.informer.on_change(self._on_change)
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
-        self._leads = False
         #: Our last write of the Lease, and when it was begun.
         self._own: Object | None = None
         self._renewed_at = -math.inf
@@ -216,8 +237,8 @@ class Elector:
     async def run(self, term: Term) -> None:
         """Run terms until `stop`."""
         while await self._acquire():
-            self._leads = True
             self._log.info("leads")
+            self._lead_now(leads=True)
             await self._lead(term)
 
     # Candidate -----------------------------------------------------------------------------------
@@ -303,7 +324,7 @@ class Elector:
                 await term.end(grace)
             finally:
                 release = not lost and self.may_write
-                self._leads = False
+                self._lead_now(leads=False)
         if release:
             await self._release()
         self._log.info("leads no more", lost=lost)
@@ -385,15 +406,15 @@ class Elector:
         wanted: Object = {
             "apiVersion": LEASES.api_version,
             "kind": LEASES.kind,
-            "metadata": {"name": self._name, "namespace": self._namespace, "annotations": dict(self._annotations)},
+            "metadata": {"name": self._name, "namespace": self._namespace, "annotations": dict(self._annotations())},
             "spec": self._spec({}, self.identity),
         }
         return await self._client.create(LEASES, wanted, self._namespace)
 
     async def _write(self, live: Object, holder: str) -> Object:
-        ours = self._annotations if holder else {}
-        others = {key: text for key, text in view.annotations(live).items() if key not in self._annotations}
-        metadata = {**live["metadata"], "annotations": others | ours}
+        ours = dict(self._annotations())
+        others = {key: text for key, text in view.annotations(live).items() if key not in ours}
+        metadata = {**live["metadata"], "annotations": others | (ours if holder else {})}
         wanted = {**live, "metadata": metadata, "spec": self._spec(live.get("spec") or {}, holder)}
         return await self._client.replace(LEASES, wanted, self._namespace)
 

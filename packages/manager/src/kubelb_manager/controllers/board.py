@@ -91,6 +91,10 @@ class Board:
         """Tell of an object that belongs to other fleets than before."""
         self._tell(origin)
 
+    def clear(self) -> None:
+        """Forget everything: another replica says what becomes of objects, or we begin to."""
+        self._outcomes.clear()
+
     def drop(self, origin: Origin, fleet: FleetId) -> None:
         """Forget an object that is gone from the fleet."""
         found = self._outcomes.get(origin, {})

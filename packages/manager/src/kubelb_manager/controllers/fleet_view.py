@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kubelb_manager.delivery.cache import FleetProgress, StreamProgress
-from kubelb_manager.ir.model import Cluster
+from kubelb_manager.ir.model import Cluster, Origin
+from kubelb_manager.peers.book import NOWHERE, Elsewhere
+from kubelb_manager.peers.model import ObjectState
 from kubelb_manager.rollout.view import Reach
 from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 
@@ -16,14 +18,18 @@ class FleetView:
     """Implements `rollout.view.View` over one reading of a fleet's progress.
 
     Attributes:
-        progress: the open streams.
-        ready_pods: Envoys that get traffic; one without a stream has not acknowledged anything.
+        progress: our own open streams; a pod with a younger one elsewhere is left out.
+        ready_pods: Envoys that get traffic, and that we answer for; one that is connected nowhere has not
+            acknowledged anything.
         ask: what probes know of a cluster.
+        elsewhere: Envoys that are connected to other replicas. They decide nothing about what we publish, for each
+            replica publishes to its own; they count for what is said of objects.
     """
 
     progress: FleetProgress
     ready_pods: frozenset[str]
     ask: Callable[[Cluster], Reach]
+    elsewhere: Elsewhere = NOWHERE
 
     def reach(self, cluster: Cluster) -> Reach:
         """See View."""
@@ -42,16 +48,24 @@ class FleetView:
         return self._all_have(generation, (LISTENER, ROUTES))
 
     def _all_have(self, generation: int, types: tuple[str, ...]) -> bool:
-        streams = {stream.pod: stream for stream in self.progress.streams}
-        if not self.ready_pods <= streams.keys():
-            return False
-        return all(_has(stream, generation, types) for stream in streams.values())
+        return not self.unknown() and all(_has(stream, generation, types) for stream in self.progress.streams)
 
-    def serving(self, generation: int) -> tuple[int, int]:
-        """Return how many ready pods serve `generation`, and how many there are (ruling 12)."""
+    def unknown(self) -> frozenset[str]:
+        """Return the ready pods of which nothing is known: they hold whatever they may hold."""
+        return self.ready_pods - {stream.pod for stream in self.progress.streams} - self.elsewhere.pods.keys()
+
+    def serving(self, origin: Origin, ours: ObjectState) -> tuple[int, int]:
+        """Return how many ready pods serve an object as we have it, and how many there are (ruling 12)."""
         streams = {stream.pod: stream for stream in self.progress.streams}
+        types = (LISTENER, ROUTES)
         count = sum(
-            1 for pod in self.ready_pods if pod in streams and _has(streams[pod], generation, (LISTENER, ROUTES))
+            1
+            for pod in self.ready_pods
+            if (
+                _has(streams[pod], ours.since, types)
+                if pod in streams
+                else self.elsewhere.serves(pod, origin, ours, types)
+            )
         )
         return count, len(self.ready_pods)
 

@@ -29,14 +29,17 @@ from kubelb_manager.admission.gate import Gate
 from kubelb_manager.controllers import programmed
 from kubelb_manager.controllers.board import PROGRAMMED, Board, Outcome
 from kubelb_manager.controllers.fleet_view import FleetView
-from kubelb_manager.delivery.cache import Cache
+from kubelb_manager.controllers.gathering import Gathering
+from kubelb_manager.delivery.cache import Cache, FleetProgress
 from kubelb_manager.delivery.messages import Nack
 from kubelb_manager.gather.bundle import Gatherer
 from kubelb_manager.gather.fleets import Fleets
 from kubelb_manager.ir.model import ClientAddress, Endpoint, Fleet, FleetId, HeaderLimits, Origin, Part
+from kubelb_manager.peers import model as peers
+from kubelb_manager.peers.model import ObjectState
 from kubelb_manager.ports.table import PortKey
 from kubelb_manager.probes.nodeport import Connect, NodePortProber, connects
-from kubelb_manager.rollout.rollout import REMOVAL_BOUND, Phase, Rollout, Step
+from kubelb_manager.rollout.rollout import REMOVAL_BOUND, Phase, Rollout, Standing, Step
 from kubelb_manager.settings import in_force
 from kubelb_manager.translate.context import Context, hostnames_of
 from kubelb_manager.translate.load_balancer import translate_load_balancer
@@ -80,6 +83,9 @@ class _State:
     deleting_since: dict[Origin, float] = field(default_factory=dict)
     #: Objects that name a host of which the leader has not decided whose it is: what they were before stays.
     undecided: set[Origin] = field(default_factory=set)
+    #: Since when it is not known what Envoys elsewhere have of an object.
+    doubted_since: dict[Origin, float] = field(default_factory=dict)
+    contents: dict[Origin, tuple[Part, str]] = field(default_factory=dict)
     shadowed: Mapping[Origin, tuple[str, ...]] = field(default_factory=dict)
     heard: frozenset[tuple[str, Nack]] = frozenset()
     asked: frozenset[Endpoint] = frozenset()
@@ -94,6 +100,8 @@ class _State:
             self.latched,
             self.adopted_at,
             self.deleting_since,
+            self.doubted_since,
+            self.contents,
         ):
             table.pop(origin, None)
         self.restless.discard(origin)
@@ -108,6 +116,7 @@ class SnapshotController:
         gatherer: Gatherer,
         fleets: Fleets,
         cache: Cache,
+        gathering: Gathering,
         generator: Generator,
         board: Board,
         clock: Clock,
@@ -116,6 +125,7 @@ class SnapshotController:
         self._gatherer = gatherer
         self._fleets = fleets
         self._cache = cache
+        self._gathering = gathering
         self._generator = generator
         self._board = board
         self._clock = clock
@@ -133,6 +143,8 @@ class SnapshotController:
         self.prober = NodePortProber(clock, self._on_answer, connect)
         self.controller = Controller("snapshot", self.reconcile, clock=clock)
         cache.on_progress(self._on_progress)
+        gathering.book.on_change(self._on_report)
+        gathering.on_term(self._on_term)
         self._watch()
 
     def _watch(self) -> None:
@@ -249,6 +261,23 @@ class SnapshotController:
         elif state.rollout.pending or state.restless or not state.translated:
             self.controller.enqueue(ObjectKey(*fleet), after=_ACKNOWLEDGEMENTS_JOIN)
 
+    def _on_report(self, fleet_key: str, origins: set[Origin]) -> None:
+        """Another replica's Envoys, or what it has of some objects, are not what they were."""
+        fleet = FleetId(*fleet_key.split("/", 1))
+        state = self._states.get(fleet)
+        if state is None:
+            return
+        state.restless |= origins & state.translated.keys()
+        if state.restless or state.rollout.pending:
+            self.controller.enqueue(ObjectKey(*fleet), after=_ACKNOWLEDGEMENTS_JOIN)
+
+    def _on_term(self) -> None:
+        """Who begins to lead looks at every object with what all replicas know; nothing of before counts."""
+        self._board.clear()
+        for fleet, state in self._states.items():
+            state.restless |= state.translated.keys()
+            self.controller.enqueue(ObjectKey(*fleet))
+
     def _on_answer(self, endpoint: Endpoint) -> None:
         for fleet, state in self._states.items():
             if endpoint in state.asked:
@@ -348,6 +377,7 @@ class SnapshotController:
         """Forget an object that a fleet has nothing of any more."""
         state.forget(origin)
         self._board.drop(origin, fleet)
+        self._gathering.gone(fleet, origin)
         left = self._left.get(origin, set())
         left.discard(fleet)
         if not left:
@@ -384,7 +414,12 @@ class SnapshotController:
         return obj is not None and _was_judged(obj)
 
     def _view(self, state: _State, fleet: FleetId, ready: frozenset[str]) -> FleetView:
-        view_ = FleetView(self._cache.progress(fleet.key), ready, self.prober.reach)
+        progress, elsewhere = self._cache.progress(fleet.key), self._gathering.elsewhere(fleet)
+        streams = tuple(stream for stream in progress.streams if stream.pod not in elsewhere.pods)
+        # Who does not lead answers for the Envoys that are connected here.
+        answerable = ready if self._gathering.leads else frozenset(stream.pod for stream in streams)
+        progress = FleetProgress(progress.generation, streams)
+        view_ = FleetView(progress, answerable, self.prober.reach, elsewhere)
         if state.generation and view_.has_clusters(state.generation) and view_.has_routes(state.generation):
             state.rollout.settled(state.generation)
         return view_
@@ -430,7 +465,8 @@ class SnapshotController:
     # What came of it -----------------------------------------------------------------------------
 
     def _tell(self, state: _State, fleet: FleetId, ready: frozenset[str]) -> bool:
-        """Put the outcome of every restless object; return whether one waits on."""
+        """Report every restless object, and put its outcome if we lead; return whether one waits on."""
+        self._gathering.look(fleet)
         view_ = self._view(state, fleet, ready)
         for origin in sorted(state.restless - state.undecided):
             obj, result = self._gatherer.live(origin), state.translated.get(origin)
@@ -441,7 +477,8 @@ class SnapshotController:
             if self._has_left(state, view_, origin):
                 self._drop(state, fleet, origin)
                 continue
-            self._board.put(origin, fleet, outcome)
+            if self._gathering.leads:
+                self._board.put(origin, fleet, outcome)
             if quiet and not state.rollout.is_leaving(origin) and not view.deleting(obj):
                 state.restless.discard(origin)
         return bool(state.restless)
@@ -462,13 +499,14 @@ class SnapshotController:
         result: Translated,
     ) -> tuple[Outcome, bool]:
         now = self._clock.monotonic()
-        clusters = state.rollout.clusters_of(origin, view_, now)
-        services = tuple(sorted(set(programmed.services_of(clusters))))
-        released = False
-        if view.deleting(obj):
-            since = state.deleting_since.setdefault(origin, now)
-            released = self._released(state, view_, origin, result, clusters, now - since)
         standing = None if view.deleting(obj) else state.rollout.standing(origin, view_)
+        ours = self._ours(state, view_, origin, obj, result, standing)
+        self._gathering.report.put(fleet.key, origin, ours)
+        services, sure = self._services(state, view_, origin, obj, ours)
+        released = view.deleting(obj) and (
+            now - state.deleting_since[origin] >= REMOVAL_BOUND
+            or (ours.released and not view_.unknown() and view_.elsewhere.released(origin, ours.uid))
+        )
         verdict, quiet, everywhere = None, True, False
         # What was programmed once stays so where traffic goes; another fleet has to show it first (ruling 12).
         serves = self._fleets.serving(origin) == fleet
@@ -478,10 +516,13 @@ class SnapshotController:
                 state.adopted_at[origin] = (generation, now)
             waited = now - state.adopted_at.get(origin, (0, now))[1]
             latched = state.latched.get(origin) == (view.uid(obj), view.generation(obj)) or _is_latched(obj)
-            serving = view_.serving(generation)
+            serving = view_.serving(origin, ours)
             everywhere = standing.phase is Phase.ADOPTED and generation > 0 and serving[0] == serving[1] > 0
+            refusal = view_.elsewhere.refusal(origin, ours.uid, ours.generation)
+            if refusal and standing.phase is not Phase.REFUSED:
+                standing = Standing(Phase.REFUSED, refusal=refusal)
             verdict, quiet = programmed.judge(standing, serving, waited, latched=latched and serves)
-            if verdict is not None and verdict.status == "True":
+            if verdict is not None and verdict.status == "True" and self._gathering.leads:
                 state.latched[origin] = (view.uid(obj), view.generation(obj))
         elif result.part is None and not view.deleting(obj):
             verdict = programmed.NOTHING_TO_SERVE if result.accepted else programmed.NOT_ACCEPTED
@@ -498,29 +539,71 @@ class SnapshotController:
             everywhere=everywhere,
             released=released,
         )
-        return outcome, quiet and (serves or everywhere or origin in state.lingering)
+        return outcome, quiet and sure and (serves or everywhere or origin in state.lingering)
 
-    def _released(
+    def _ours(
         self,
         state: _State,
         view_: FleetView,
         origin: Origin,
+        obj: Object,
         result: Translated,
-        clusters: frozenset[str],
-        waited: float,
+        standing: Standing | None,
+    ) -> ObjectState:
+        """Return where we and our own Envoys have an object."""
+        now = self._clock.monotonic()
+        clusters = state.rollout.clusters_of(origin, view_, now)
+        content, since = "", 0
+        if standing is not None and standing.phase is Phase.ADOPTED and result.part is not None:
+            content, since = self._content(state, origin, result.part), standing.generation
+        if view.deleting(obj):
+            state.deleting_since.setdefault(origin, now)
+        return ObjectState(
+            uid=view.uid(obj),
+            generation=view.generation(obj),
+            content=content,
+            since=since,
+            clusters=tuple(sorted(clusters)),
+            released=view.deleting(obj) and self._let_go_here(state, view_, origin, result, clusters),
+            refusal=standing.refusal if standing is not None else "",
+        )
+
+    @staticmethod
+    def _content(state: _State, origin: Origin, part: Part) -> str:
+        known = state.contents.get(origin)
+        if known is None or known[0] is not part:
+            known = state.contents[origin] = (part, peers.content(part))
+        return known[1]
+
+    def _services(
+        self, state: _State, view_: FleetView, origin: Origin, obj: Object, ours: ObjectState
+    ) -> tuple[tuple[str, ...], bool]:
+        """Return the tenant's Services that an Envoy may still have, and whether that is known of all Envoys.
+
+        While it is not, those that were named before stay named, for as long as a dead Envoy is waited for.
+        """
+        clusters = {*ours.clusters, *view_.elsewhere.clusters(origin)}
+        services = set(programmed.services_of(clusters))
+        if not view_.unknown() and not view_.elsewhere.silent(origin, ours.uid, ours.generation):
+            state.doubted_since.pop(origin, None)
+            return tuple(sorted(services)), True
+        now = self._clock.monotonic()
+        if now - state.doubted_since.setdefault(origin, now) >= REMOVAL_BOUND:
+            return tuple(sorted(services)), True
+        before = view.get(obj, "status", "resources", "services", default={})
+        kept = set(before) - services if isinstance(before, dict) else set()
+        return tuple(sorted(services | kept)), not kept
+
+    def _let_go_here(
+        self, state: _State, view_: FleetView, origin: Origin, result: Translated, clusters: frozenset[str]
     ) -> bool:
-        """Whether no Envoy can still send to this object's node ports on its account."""
-        if waited >= REMOVAL_BOUND:
-            return True
+        """Whether no Envoy that is connected here can still send to this object's node ports on its account."""
         if clusters or state.rollout.opening:
-            return False
-        streams = view_.progress.streams
-        if not view_.ready_pods <= {stream.pod for stream in streams}:
             return False
         # After a restart nothing is remembered: what the object would ask for tells what Envoys may hold.
         own = {cluster.name for cluster in result.part.clusters} if result.part is not None else set()
         own -= {name for other, found in state.translated.items() if other != origin for name in _cluster_names(found)}
-        return not any(stream.may_have_cluster(name) for stream in streams for name in own)
+        return not any(stream.may_have_cluster(name) for stream in view_.progress.streams for name in own)
 
     def _again(self, state: _State, wake_at: float | None, *, waits: bool) -> Result:
         """Say when the next pass is due if nothing happens before."""
@@ -545,6 +628,7 @@ class SnapshotController:
         self._by_label.pop(names.fleet_label(*fleet), None)
         self._cache.remove(fleet.key)
         self._generator.forget(fleet.key)
+        self._gathering.forget(fleet)
         self.prober.forget(state.asked - {e for other in self._states.values() for e in other.asked})
         for namespace, fleets in list(self._fleets_of.items()):
             fleets.discard(fleet)

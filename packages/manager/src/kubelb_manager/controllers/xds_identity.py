@@ -21,7 +21,7 @@ from kubelb_common.objects import view
 from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.controller import Terminal
 from kubelb_manager.controllers import apply
-from kubelb_manager.delivery.identity import certificate_uri
+from kubelb_manager.delivery.identity import certificate_uri, manager_uri
 from kubelb_manager.delivery.server import ServerTls
 from kubelb_manager.desired import envoy_fleet, meta
 
@@ -74,7 +74,7 @@ class XdsIdentity:
 
     def server_tls(self) -> ServerTls:
         """Return a fresh certificate for the manager's own names, and whom to trust."""
-        service = f"{names.XDS_SERVICE}.{self._namespace}.svc"
+        service = self.server_name()
         own = pki.issue(
             self.authority,
             "kubelb-manager",
@@ -84,6 +84,22 @@ class XdsIdentity:
             dns=(service, f"{service}.cluster.local", names.XDS_SERVICE, "localhost"),
         )
         return ServerTls(own.cert_pem, own.key_pem, self.authority.cert_pem)
+
+    def peer_tls(self) -> ServerTls:
+        """Return a fresh certificate that shows a manager to another one, and whom to trust."""
+        own = pki.issue(
+            self.authority,
+            "kubelb-manager",
+            now=self._clock.now(),
+            lifetime=_LIFETIME,
+            usages=("client",),
+            uris=(manager_uri(),),
+        )
+        return ServerTls(own.cert_pem, own.key_pem, self.authority.cert_pem)
+
+    def server_name(self) -> str:
+        """Return the DNS name that the certificate of every manager's server carries."""
+        return f"{names.XDS_SERVICE}.{self._namespace}.svc"
 
     def drain_token(self, namespace: str, fleet: str) -> str:
         """Return what only the pods of a fleet know, and we can always tell again: 32 hex digits."""

@@ -31,11 +31,13 @@ class StreamProgress:
             itself when nothing of the type differs. A refused resource holds it back, so where others must go on
             ask `has` for the resources that matter.
         nacks: what this Envoy refuses now.
+        number: of the stream, a later one has a greater: tells a pod that came back from one that stayed.
     """
 
     pod: str
     acknowledged: Mapping[str, int]
     nacks: tuple[Nack, ...]
+    number: int
     _stream: DeltaStream
 
     def has(self, type_url: str, name: str) -> bool:
@@ -72,6 +74,7 @@ class Session:
         self._cache = cache
         self.fleet_key = fleet_key
         self.pod = pod
+        self.number = next(cache.numbers)
         self.send = send
         self.end = end
         self.stream = DeltaStream(cache.snapshot(fleet_key))
@@ -93,6 +96,7 @@ class Cache:
     def __init__(self) -> None:
         self._fleets: dict[str, _Fleet] = {}
         self._generations = itertools.count(1)
+        self.numbers = itertools.count(1)
         self._handlers: list[Callable[[str], None]] = []
 
     # The publishing side -----------------------------------------------------------------------
@@ -125,11 +129,8 @@ class Cache:
         fleet = self._fleets.get(fleet_key)
         if fleet is None:
             return FleetProgress(0, ())
-        newest = {session.pod: session.stream for session in fleet.sessions}
-        streams = tuple(
-            StreamProgress(pod, {url: stream.acknowledged(url) for url in TYPES}, stream.nacks(), stream)
-            for pod, stream in sorted(newest.items())
-        )
+        newest = {session.pod: session for session in fleet.sessions}
+        streams = tuple(_progress(session) for _, session in sorted(newest.items()))
         return FleetProgress(0 if fleet.snapshot is None else fleet.snapshot.generation, streams)
 
     def fleets(self) -> tuple[str, ...]:
@@ -175,6 +176,12 @@ class Cache:
         """Call the progress handlers."""
         for handler in self._handlers:
             handler(fleet_key)
+
+
+def _progress(session: Session) -> StreamProgress:
+    stream = session.stream
+    acknowledged = {url: stream.acknowledged(url) for url in TYPES}
+    return StreamProgress(session.pod, acknowledged, stream.nacks(), session.number, stream)
 
 
 def differences(before: ResourceTable, after: ResourceTable) -> dict[str, set[str]]:

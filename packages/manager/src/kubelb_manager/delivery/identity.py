@@ -44,6 +44,16 @@ def certificate_uri(namespace: str, fleet: str) -> str:
     return f"{_TRUST_DOMAIN}/tenant/{namespace}/fleet/{fleet}"
 
 
+def manager_uri() -> str:
+    """Return the URI name that only the manager's own certificates carry."""
+    return f"{_TRUST_DOMAIN}/manager"
+
+
+def is_manager(uris: Iterable[str]) -> bool:
+    """Whether a certificate with these names is a manager's."""
+    return manager_uri() in uris
+
+
 def refusal(node: NodeIdentity, uris: Iterable[str]) -> str | None:
     """Return why a stream of `node` with a certificate of these names is refused, None if it is not."""
     expected = certificate_uri(node.namespace, node.fleet)

@@ -60,10 +60,21 @@ class XdsServer:
         port: to bind; 0 chooses one.
         tls: certificates; None is plaintext, for tests on loopback.
         authorize: returns why a node with these certificate names is refused, None if it is welcome.
+        others: gRPC handlers of further services on the same port; each looks at certificates itself.
     """
 
-    def __init__(self, cache: Cache, *, host: str, port: int, tls: ServerTls | None, authorize: Authorize) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        *,
+        host: str,
+        port: int,
+        tls: ServerTls | None,
+        authorize: Authorize,
+        others: Iterable[Any] = (),
+    ) -> None:
         self._cache = cache
+        self._others = tuple(others)
         self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._tls = tls
         self._authorize = authorize
@@ -77,7 +88,7 @@ class XdsServer:
             OSError: if the address cannot be bound.
         """
         server = grpc.aio.server(options=_OPTIONS)
-        server.add_generic_rpc_handlers((self._handlers(),))
+        server.add_generic_rpc_handlers((self._handlers(), *self._others))
         try:
             port: int = (
                 server.add_insecure_port(self._address)
