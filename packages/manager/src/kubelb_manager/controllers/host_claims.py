@@ -37,10 +37,14 @@ class HostClaimsController:
         self._namespace = namespace
         self._clock = clock
         self._told: set[tuple[Host, str, str]] = set()
-        self.controller = Controller("host-claims", self.reconcile, clock=clock)
+        self.controller = Controller("host-claims", self.reconcile, clock=clock, on_start=self._begin)
         self.controller.watch(hub.informers.configs, lambda _config: [_KEY])
         hub.informers.host_claims.on_change(self._on_record)
         gate.on_work(lambda: self.controller.enqueue(_KEY))
+
+    def _begin(self) -> None:
+        """A term begins, whether anything is watched yet or not."""
+        self.controller.enqueue(_KEY)
 
     def _on_record(self, change: Change) -> None:
         obj = change.new if change.new is not None else change.old
