@@ -22,6 +22,8 @@ class Write(NamedTuple):
     resource: str
     name: str
     code: int
+    #: The pod's name, or the address that the request came from.
+    source: str = ""
 
 
 def writes(path: Path, cluster: str) -> Iterable[Write]:
@@ -63,4 +65,11 @@ def _write(event: dict[str, Any], cluster: str) -> Write:
         resource,
         place,
         (event.get("responseStatus") or {}).get("code", 0),
+        _source(event),
     )
+
+
+def _source(event: dict[str, Any]) -> str:
+    extra = (event.get("user") or {}).get("extra") or {}
+    found = extra.get("authentication.kubernetes.io/pod-name") or event.get("sourceIPs") or [""]
+    return str(found[0])
