@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from feature_world import NODES, RELEASE_SECONDS, World, until
 
 from kubelb_common.kube import resources
 from kubelb_manager.ir.model import Endpoint
+from kubelb_manager.ports import table
 from kubelb_manager.xds import protos as pb
 from kubelb_manager.xds.resources import LISTENER
 
@@ -99,3 +101,34 @@ async def test_address_is_shown_when_it_takes_connections(world: World) -> None:
         assert not _address(world, "lb1")
         world.open.add(Endpoint("198.51.100.2", 5432))
         await until(lambda: _address(world, "lb1") == [{"ip": "198.51.100.2"}], "the address")
+
+
+async def test_a_full_range_is_a_condition_that_ends_when_a_port_comes_free(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "PORT_RANGE", range(10000, 10002))
+    await world.onboard()
+    for name in ("a", "b", "c"):
+        await world.load_balancer(name, 80, 30100)
+    lacking = [
+        name
+        for name in ("a", "b", "c")
+        if await _reason(world, name) == "NoPortAvailable"  # waits for a word on each
+    ]
+    assert len(lacking) == 1
+    assert _ports(world, lacking[0]) == []
+    await world.quiet()
+    world.kube.forget_requests()
+    await world.quiet()
+    assert world.kube.writes() == [], "no loop"
+    other = next(name for name in ("a", "b", "c") if name not in lacking)
+    await world.kube.delete(resources.LOAD_BALANCERS, other, "tenant-a")
+    await until(lambda: _ports(world, lacking[0]), "the port comes free", seconds=RELEASE_SECONDS)
+
+
+async def _reason(world: World, name: str) -> str:
+    def found() -> str:
+        return world.condition(resources.LOAD_BALANCERS, name, "Accepted").get("reason", "")
+
+    await until(found, f"a word on {name}")
+    return found()

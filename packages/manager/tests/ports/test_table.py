@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kubelb_common.kube.port import Object
 from kubelb_manager.ports import declared
-from kubelb_manager.ports.table import PORT_RANGE, RESERVED, PortKey, allocate, from_status
+from kubelb_manager.ports.table import PORT_RANGE, RESERVED, PortKey, allocate, from_status, joined, losers
 
 
 def load_balancer(name: str, ports: list[int], status: list[Object] | None = None) -> Object:
@@ -99,3 +99,60 @@ def test_another_fleets_port_is_taken_last() -> None:
     [only] = allocate({}, [key], avoid=lambda _port: True).ports.values()
     assert only in PORT_RANGE
     assert allocate({key: first}, [key], avoid={first}.__contains__).ports == {key: first}, "what is given stays"
+
+
+turns = st.lists(
+    st.tuples(st.sampled_from(["reconcile", "look", "new-leader"]), st.integers(0, 1), st.sampled_from("abcd")),
+    max_size=40,
+)
+
+
+@given(turns)
+def test_leaders_that_overtake_each_other_leave_one_port_to_one_key(history: list[tuple[str, int, str]]) -> None:
+    """A leader that was frozen writes with an old view; each object's status takes a write of its own version only."""
+    few = frozenset(range(10003, 32768)) | RESERVED  # so that leaders choose the same
+    statuses: dict[str, list[Object]] = {name: [] for name in "abcd"}
+    versions = dict.fromkeys("abcd", 0)
+
+    def now() -> list[Object]:
+        return [load_balancer(name, [80], status) for name, status in statuses.items()]
+
+    class Leader:
+        def __init__(self) -> None:
+            self.given: dict[PortKey, int] = {}
+            self.look()
+
+        def look(self) -> None:
+            self.seen, self.versions = now(), dict(versions)
+
+        def reconcile(self, name: str) -> set[tuple[str, str]]:
+            lb = next(each for each in self.seen if each["metadata"]["name"] == name)
+            table = from_status(self.seen, few)
+            lost = losers(self.seen, table)
+            result = allocate(joined(table, self.given), declared.wanted(lb), few).ports
+            self.given |= result
+            written = declared.status_ports(lb, result)
+            if written != statuses[name] and self.versions[name] == versions[name]:
+                statuses[name], versions[name] = written, versions[name] + 1
+            return lost
+
+    leaders = [Leader(), Leader()]
+    for what, index, name in history:
+        match what:
+            case "reconcile":
+                leaders[index].reconcile(name)
+            case "look":
+                leaders[index].look()
+            case "new-leader":
+                leaders[index] = Leader()
+        published = from_status(now(), few)
+        assert len(set(published.values())) == len(published)
+    last = Leader()
+    due = set("abcd")
+    for _ in range(20):
+        for name in sorted(due):
+            last.look()
+            due = (due - {name}) | {other for _, other in last.reconcile(name)}
+    final = from_status(now(), few)
+    assert len(set(final.values())) == len(final) == 3, "four want one of three ports"
+    assert losers(now(), final) == set()

@@ -24,7 +24,7 @@ from kubelb_manager.gather.fleets import Fleets
 from kubelb_manager.gather.stores import BY_PORT
 from kubelb_manager.ir.model import Endpoint, FleetId, Origin
 from kubelb_manager.ports import declared
-from kubelb_manager.ports.table import PortKey, allocate, from_status
+from kubelb_manager.ports.table import PortKey, allocate, from_status, joined, losers
 from kubelb_manager.probes.nodeport import Connect, connects
 from kubelb_manager.translate.result import Reason
 
@@ -45,6 +45,8 @@ class LoadBalancerController:
         self._clock = clock
         #: Ports given out whose status write the store has not seen yet; one worker, so no two at once.
         self._given: dict[PortKey, int] = {}
+        #: Objects for which no port was left.
+        self._unserved: set[ObjectKey] = set()
         self.controller = Controller("loadbalancer", self.reconcile, clock=clock, on_start=self._forget)
         self._asked_for: dict[Endpoint, ObjectKey] = {}
         self.gate = AddressGate(clock, connect, self._on_answer)
@@ -55,6 +57,7 @@ class LoadBalancerController:
     def _forget(self) -> None:
         """A term begins: another leader may have given out ports meanwhile, and the statuses say which."""
         self._given.clear()
+        self._unserved.clear()
         self._asked_for.clear()
 
     def _on_outcome(self, origin: Origin) -> None:
@@ -71,6 +74,9 @@ class LoadBalancerController:
         lb = self._hub.live(resources.LOAD_BALANCERS, *key)
         if lb is None:
             self._release(key, frozenset())
+            self._unserved.discard(key)
+            for other in sorted(self._unserved):
+                self.controller.enqueue(other)  # a port may have come free
             return DONE
         origin = _origin(lb)
         outcome = self._board.get(origin, self._fleets.serving(origin))
@@ -124,15 +130,22 @@ class LoadBalancerController:
         store, namespace = self._informers.load_balancers.store, view.namespace(lb)
         # In the global fleet all tenants share one range.
         within = None if self._fleets.target(_origin(lb)) == self._fleets.shared_by_all else namespace
-        table = from_status(store.list(within))
-        table |= {key: port for key, port in self._given.items() if within in (None, key.namespace)}
+        others = store.list(within)
+        table = from_status(others)
+        for loser in losers(others, table):
+            # Two leaders gave out one port, the one before without knowing that it was none any more.
+            if loser != (namespace, view.name(lb)):
+                self.controller.enqueue(ObjectKey(*loser))
+        table = joined(table, {key: port for key, port in self._given.items() if within in (None, key.namespace)})
         elsewhere = set() if within is None else {port for key, port in self._given.items() if key.namespace != within}
 
         def is_taken(port: int) -> bool:
             return port in elsewhere or store.has(BY_PORT, str(port))
 
-        found = dict(allocate(table, declared.wanted(lb), avoid=is_taken).ports)
-        self._release(ObjectKey.of(lb), frozenset(found))
+        allocation = allocate(table, declared.wanted(lb), avoid=is_taken)
+        found, key = dict(allocation.ports), ObjectKey.of(lb)
+        (self._unserved.add if allocation.unserved else self._unserved.discard)(key)
+        self._release(key, frozenset(found))
         self._given |= found
         return found
 

@@ -112,6 +112,25 @@ def from_status(load_balancers: Iterable[Object], reserved: Collection[int] = RE
     return table
 
 
+def joined(table: Mapping[PortKey, int], given: Mapping[PortKey, int]) -> dict[PortKey, int]:
+    """Return the table with what was given out and is in no status yet.
+
+    A port that a status gives to another key by now is not kept: a leader before us wrote that one.
+    """
+    owners = {port: key for key, port in table.items()}
+    return {**table, **{key: port for key, port in given.items() if owners.get(port, key) == key}}
+
+
+def losers(load_balancers: Iterable[Object], table: Mapping[PortKey, int]) -> set[tuple[str, str]]:
+    """Return namespace and name of the objects whose status holds a port that the table gives to another key."""
+    return {
+        (key.namespace, key.load_balancer)
+        for lb in load_balancers
+        for key, port in _entries(lb)
+        if table.get(key) != port
+    }
+
+
 def ports_of(load_balancer: Object) -> list[int]:
     """Return the ports of Envoy that an object's status holds."""
     return [port for _, port in _entries(load_balancer)]
