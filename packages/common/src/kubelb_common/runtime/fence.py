@@ -33,6 +33,12 @@ class Fenced:
         """See KubeClient."""
         return await self._client.get(resource, name, namespace)
 
+    async def get_subresource(
+        self, resource: Resource, name: str, subresource: str, namespace: str | None = None
+    ) -> Object:
+        """See KubeClient."""
+        return await self._client.get_subresource(resource, name, subresource, namespace)
+
     async def list(
         self,
         resource: Resource,

@@ -51,12 +51,12 @@ def proxies(ctx: click.Context, namespace: str, port: int, fleet: str, output: c
 
 
 async def _ask(session: Session, namespace: str, port: int) -> list[Object]:
-    """Ask the managers one after another; the one that leads knows all."""
+    """Ask the managers one after another; each knows the streams of its own proxies."""
     pods = (await session.client.list(PODS, namespace, label_selector=_MANAGERS)).items
     ready = [pod for pod in pods if conditions.is_true(view.objects(pod, "status", "conditions"), "Ready")]
     if not ready:
         raise console.Failure(f"no manager is ready in namespace {namespace} ({len(pods)} pods with label {_MANAGERS})")
-    found: list[Object] = []
+    found: dict[tuple[str, str], Object] = {}
     trouble = ""
     for pod in ready:
         try:
@@ -70,11 +70,20 @@ async def _ask(session: Session, namespace: str, port: int) -> list[Object]:
             continue
         if answer.get("complete") is True:
             return view.objects(answer, "proxies")
-        found += view.objects(answer, "proxies")
+        _join(found, view.objects(answer, "proxies"))
     if trouble and not found:
         raise console.Failure(trouble)
-    session.say("no manager knows all proxies at the moment; these are the ones that are connected")
-    return found
+    if trouble:
+        session.say(f"{trouble}; proxies that are connected to it are shown as not connected")
+    return [found[key] for key in sorted(found)]
+
+
+def _join(found: dict[tuple[str, str], Object], told: list[Object]) -> None:
+    """Add what one manager tells; who has a proxy's stream knows best."""
+    for item in told:
+        key = view.text(item, "fleet"), view.text(item, "pod")
+        if key not in found or item.get("connected") is True:
+            found[key] = item
 
 
 def _row(item: Object) -> tuple[object, ...]:
