@@ -41,6 +41,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--nodes", type=int, help="Nodes of each cluster.  [e2e/config.yaml]")
     group.addoption("--kubernetes", help="kind: Kubernetes minor of e2e/config.yaml.")
     group.addoption("--fresh", action="store_true", help="kind: replace a lab that is there, even a complete one.")
+    group.addoption("--seeds", type=int, default=10, help="Random walks side by side.  [10]")
+    group.addoption("--first-seed", type=int, default=1, help="Seed of the first one; the others count up.  [1]")
+    group.addoption("--steps", type=int, default=200, help="Changes of each random walk.  [200]")
     group.addoption("--reuse", action="store_true", help="kind: keep what a killed run left, and use it.")
 
 
@@ -89,6 +92,7 @@ def _wish(options: pytest.Config) -> Wish:
     return Wish(
         tenants=(options.getoption("--tenants") or suite.tenants) if own else None,
         nodes=(options.getoption("--nodes") or suite.nodes[provider]) if own else None,
+        ip_family=suite.ip_family.get(provider),
         kubernetes=options.getoption("--kubernetes"),
         node_image=options.getoption("--kind-image"),
         kind=path("--kind-bin"),

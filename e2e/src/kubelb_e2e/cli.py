@@ -131,6 +131,11 @@ def _file(*, program: bool = False) -> click.Path:
     metavar="DURATION",
     help="local: kube-proxy's least time between two syncs, e.g. 0s.  [default: 1s, as in real clusters]",
 )
+@click.option(
+    "--ip-family",
+    type=click.Choice(model.IP_FAMILIES),
+    help="local: dual has IPv6 addresses beside IPv4 for nodes, pods and Services.  [default: ipv4]",
+)
 @click.option("--kubernetes", metavar="MINOR", help="kind: Kubernetes of e2e/config.yaml, e.g. 1.35.")
 @click.option("--kind-image", "node_image", metavar="IMAGE", help="kind: image of the nodes, instead of --kubernetes.")
 @click.option("--kind-bin", type=_file(program=True), help="kind: the program.  [default: .tools/kind, then PATH]")

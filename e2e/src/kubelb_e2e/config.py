@@ -22,10 +22,17 @@ class ConfigurationError(LabError):
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """The lab of a test run: how many tenants, and how many nodes each cluster has (provider -> number)."""
+    """The lab of a test run.
+
+    Attributes:
+        tenants: how many.
+        nodes: how many each cluster has, by provider.
+        ip_family: `ipv4` or `dual`, for providers that can choose.
+    """
 
     tenants: int
     nodes: Mapping[str, int]
+    ip_family: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

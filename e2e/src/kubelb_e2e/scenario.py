@@ -42,10 +42,12 @@ class Tenant:
 
     async def app(self, name: str, *, replicas: int = 1, port: int = 80, target: int = ECHO_HTTP) -> None:
         """Deploy an echo application and a ClusterIP Service for it."""
-        await self.apply(
-            resources.DEPLOYMENTS, echo(name, self.namespace, replicas=replicas, image=self.image(ECHO_IMAGE))
-        )
+        await self.apply(resources.DEPLOYMENTS, self.echo(name, self.namespace, replicas=replicas))
         await self.service(name, app=name, port=port, target=target)
+
+    def echo(self, name: str, namespace: str, *, replicas: int = 1) -> Object:
+        """Return a Deployment of the echo application."""
+        return echo(name, namespace, replicas=replicas, image=self.image(ECHO_IMAGE))
 
     async def service(self, name: str, *, app: str, port: int = 80, target: int = ECHO_HTTP) -> Object:
         """Create a ClusterIP Service over an application's pods."""

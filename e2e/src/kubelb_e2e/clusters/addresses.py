@@ -1,9 +1,9 @@
 """Addresses for Services of type LoadBalancer: handed out, put on a node, written to status.
 
 What a cloud's load balancer or MetalLB does in a real cluster. For each Service without a
-`loadBalancerClass`: an address of the pool (`spec.loadBalancerIP` if it is free and in the pool), put
-on one node and announced by ARP, then written to `status.loadBalancer.ingress` with ipMode VIP;
-kube-proxy on that node does the rest. How an address comes onto a node is the provider's.
+`loadBalancerClass`: an address of the pool of each of its IP families (`spec.loadBalancerIP` if it is free
+and in the pool), put on one node and announced to the neighbours, then written to `status.loadBalancer.ingress`
+with ipMode VIP; kube-proxy on that node does the rest. How an address comes onto a node is the provider's.
 
 * With `externalTrafficPolicy: Local` the node is one with a ready endpoint of the Service, and the
   address moves when that changes: first onto the new node, then off the old one.
@@ -68,7 +68,7 @@ class AddressController:
         self,
         node_names: Collection[str],
         client: KubeClient,
-        pool: Pool,
+        pools: Mapping[str, Pool],
         *,
         services: Informer,
         slices: Informer,
@@ -77,10 +77,22 @@ class AddressController:
         take: Place,
         placed: Mapping[str, str] | None = None,
     ) -> None:
-        """Prepare; `placed` (address -> node) is what an earlier run put there."""
+        """Prepare.
+
+        Args:
+            node_names: nodes that can take addresses.
+            client: the cluster.
+            pools: by IP family (`IPv4`, `IPv6`); a Service gets none of a family without one.
+            services: all Services.
+            slices: their endpoints.
+            nodes: all nodes.
+            put: puts an address on a node.
+            take: takes it off.
+            placed: address -> node, as an earlier run left them.
+        """
         self._node_names = frozenset(node_names)
         self._client = client
-        self.pool = pool
+        self.pools = dict(pools)
         self._services, self._slices, self._nodes = services.store, slices.store, nodes.store
         self._put, self._take = put, take
         self._placed: dict[str, str] = dict(placed or {})
@@ -95,14 +107,20 @@ class AddressController:
         if service is None or not is_ours(service):
             await self._release(key, service)
             return DONE
+        families = service["spec"].get("ipFamilies") or ["IPv4"]
         wished = [*_addresses(service), service["spec"].get("loadBalancerIP") or ""]
-        address = self.pool.allocate(key, wished)
-        if address is None:
-            raise LabError(f"Service {key}: all LoadBalancer addresses of the lab are in use")
-        await self._place(address, choose_node(service, self._candidates(key, service), self._placed.get(address)))
-        if _addresses(service) != [address]:
-            ingress = [{"ip": address, "ipMode": "VIP"}]
-            await self._write(key, {"ingress": ingress})
+        addresses = []
+        for family in (family for family in families if family in self.pools):
+            address = self.pools[family].allocate(key, wished)
+            if address is None:
+                raise LabError(f"Service {key}: all {family} LoadBalancer addresses of the lab are in use")
+            current = self._placed.get(address)
+            await self._place(address, choose_node(service, self._candidates(key, service), current))
+            addresses.append(address)
+        for family in self.pools.keys() - set(families):
+            await self._give_back(key, family)
+        if _addresses(service) != addresses:
+            await self._write(key, {"ingress": [{"ip": address, "ipMode": "VIP"} for address in addresses]})
         return DONE
 
     def _candidates(self, key: ObjectKey, service: Object) -> list[str]:
@@ -126,13 +144,18 @@ class AddressController:
             await asyncio.to_thread(self._take, before, address)
 
     async def _release(self, key: ObjectKey, service: Object | None) -> None:
-        address = self.pool.used.get(key)
-        if address is None:
+        if not any(key in pool.used for pool in self.pools.values()):
             return
-        await self._place(address, None)
         if service is not None and _addresses(service) and service["spec"].get("type") != "LoadBalancer":
             await self._write(key, None)
-        self.pool.release(key)
+        for family in self.pools:
+            await self._give_back(key, family)
+
+    async def _give_back(self, key: ObjectKey, family: str) -> None:
+        address = self.pools[family].used.get(key)
+        if address is not None:
+            await self._place(address, None)
+            self.pools[family].release(key)
 
     async def _write(self, key: ObjectKey, load_balancer: Object | None) -> None:
         patch = {"status": {"loadBalancer": load_balancer}}

@@ -31,6 +31,8 @@ class Capability(enum.Enum):
     AUDIT = "read the audit log"
     #: Stop nodes' heartbeats and processes.
     NODE_FAULTS = "stop parts of nodes"
+    #: Nodes, pods and Services with IPv6 addresses beside IPv4.
+    DUAL_STACK = "have IPv6 beside IPv4"
     #: Enforce limits, users and sysctls of pods.
     LIMITS = "enforce limits of pods"
     #: See the processes of pods from where the harness runs.
@@ -51,6 +53,7 @@ class Wish:
         without: parts of the product that are not deployed, of `ccm` and `manager`.
         images: local: catalogue of further images.
         kube_proxy_sync: local: kube-proxy's least time between two syncs, as a Go duration.
+        ip_family: local: `ipv4`, or `dual` for IPv6 beside it.
         kubernetes: kind: a Kubernetes minor of `e2e/config.yaml`, for its node image.
         node_image: kind: the node image itself.
         kind: kind: path of that program.
@@ -65,6 +68,7 @@ class Wish:
     without: tuple[str, ...] | None = None
     images: Path | None = None
     kube_proxy_sync: str | None = None
+    ip_family: str | None = None
     kubernetes: str | None = None
     node_image: str | None = None
     kind: Path | None = None
@@ -80,6 +84,7 @@ SPECIAL: Mapping[str, tuple[str, frozenset[str]]] = {
     "nodes": ("--nodes", frozenset({"local", "kind"})),
     "images": ("--images", frozenset({"local"})),
     "kube_proxy_sync": ("--kube-proxy-sync", frozenset({"local"})),
+    "ip_family": ("--ip-family", frozenset({"local"})),
     "kubernetes": ("--kubernetes", frozenset({"kind"})),
     "node_image": ("--kind-image", frozenset({"kind"})),
     "kind": ("--kind-bin", frozenset({"kind"})),

@@ -10,7 +10,7 @@ from kubelb_e2e.catalogue import Image
 from kubelb_e2e.clusters.local.agent import env, fields
 
 POD = {"metadata": {"name": "web-0", "namespace": "shop", "uid": "u1", "labels": {"app": "web"}}, "spec": {}}
-FACTS = fields.Facts("node-1", "10.99.10.1", "10.244.1.2")
+FACTS = fields.Facts("node-1", ("10.99.10.1",), ("10.244.1.2", "fd99:244::2"))
 IMAGE = Image(command=("/bin/app",), args=("serve",), env={"A": "image"})
 
 

@@ -25,7 +25,9 @@ class Objects:
         return {"metadata": {"name": name}, "data": {"s": base64.b64encode(b"x").decode()}} if name == "sec" else None
 
 
-CONTEXT = volumes.VolumeContext(POD, fields.Facts("n", "h", "ip"), Objects(), lambda asked: f"token-{asked.audience}")
+CONTEXT = volumes.VolumeContext(
+    POD, fields.Facts("n", ("h",), ("ip",)), Objects(), lambda asked: f"token-{asked.audience}"
+)
 
 
 def test_whole_config_map_with_default_mode():
@@ -76,4 +78,4 @@ def test_resolv_conf_and_hosts():
     assert "nameserver 10.99.1.10\nsearch n.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5" in text
     own = {"spec": {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.1.1.1"]}}, "metadata": {"name": "p"}}
     assert podvolumes.resolv_conf(own, "10.99.1.10") == "nameserver 1.1.1.1\n"
-    assert "10.1.1.1 p\n" in podvolumes.hosts(POD, "10.1.1.1")
+    assert "10.1.1.1 p\n" in podvolumes.hosts(POD, ["10.1.1.1"])

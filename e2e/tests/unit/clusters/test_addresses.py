@@ -18,6 +18,7 @@ from kubelb_e2e.clusters.slices import BY_SERVICE, service_of_slice
 
 ONE, TWO = "node-1", "node-2"
 A, B = "10.99.200.1", "10.99.200.2"
+A6 = "fd99::c8:1"
 MORE = ["10.99.200.3", "10.99.200.4"]
 
 
@@ -83,7 +84,7 @@ async def running() -> AsyncIterator[Lab]:
     controller = AddressController(
         (ONE, TWO),
         lab.kube,
-        Pool([A, B, *MORE]),
+        {"IPv4": Pool([A, B, *MORE]), "IPv6": Pool([A6])},
         services=services,
         slices=slices,
         nodes=nodes,
@@ -209,3 +210,18 @@ def test_the_pool_gives_wished_addresses_and_reuses_the_oldest_last() -> None:
     assert pool.allocate(keys[2], []) == B
     assert pool.allocate(keys[0], []) is None
     assert pool.release(keys[0]) is None
+
+
+async def test_a_dual_stack_service_has_an_address_of_each_family() -> None:
+    async with running() as lab:
+        await lab.kube.create(SERVICES, balanced(ipFamilies=["IPv4", "IPv6"]), "default")
+        await until(lambda: has(lab, [A, A6]))
+        await lab.kube.patch(SERVICES, "web", {"spec": {"ipFamilies": ["IPv4"]}}, "default")
+        await until(lambda: has(lab, [A]))
+        assert not lab.placed.get(A6), "an address of a family that it lost is on no node"
+
+
+async def has(lab: Lab, addresses: list[str]) -> bool:
+    service = await lab.kube.get(SERVICES, "web", "default")
+    ingress = service.get("status", {}).get("loadBalancer", {}).get("ingress") or []
+    return [item["ip"] for item in ingress] == addresses

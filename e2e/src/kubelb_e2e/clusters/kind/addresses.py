@@ -128,7 +128,7 @@ async def run(directory: Path) -> int:
     controller = AddressController(
         names,
         client,
-        Pool([item for item in addresses if item not in placed] + list(placed)),
+        {"IPv4": Pool([item for item in addresses if item not in placed] + list(placed))},
         services=services,
         slices=slices,
         nodes=node_informer,

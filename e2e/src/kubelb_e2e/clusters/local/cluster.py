@@ -15,7 +15,7 @@ from kubelb_common.runtime.informer import Informer
 from kubelb_e2e.clusters import client as door
 from kubelb_e2e.clusters.addresses import AddressController, Pool
 from kubelb_e2e.clusters.local import control_plane, credentials, dns, network, nodes, wire
-from kubelb_e2e.clusters.local.model import ClusterSpec, LabSpec, NodeSpec, pool_addresses
+from kubelb_e2e.clusters.local.model import POOL6, ClusterSpec, LabSpec, NodeSpec, pool_addresses
 from kubelb_e2e.clusters.local.processes import Processes, tail
 from kubelb_e2e.clusters.local.progress import Progress
 from kubelb_e2e.clusters.local.zone import LabZone, ServiceZone
@@ -36,7 +36,9 @@ class LocalCluster:
         self.spec = spec
         self._lab = lab
         self._zone = zone
-        self._pool = Pool(pool_addresses())
+        self._pools = {"IPv4": Pool(pool_addresses())}
+        if lab.is_dual:
+            self._pools["IPv6"] = Pool(pool_addresses(POOL6))
         self._processes = processes
         self._progress = progress
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,7 +65,7 @@ class LocalCluster:
 
     def addresses_in_use(self) -> dict[str, str]:
         """Return LoadBalancer address -> `namespace/name` of its Service."""
-        return {address: str(key) for key, address in self._pool.used.items()}
+        return {address: str(key) for pool in self._pools.values() for key, address in pool.used.items()}
 
     async def command(self, message: wire.Message) -> wire.Message:
         """Answer a request to this cluster; raises LabError.
@@ -119,7 +121,7 @@ class LocalCluster:
             addresses = AddressController(
                 by_name,
                 client,
-                self._pool,
+                self._pools,
                 services=services,
                 slices=slices,
                 nodes=node_informer,

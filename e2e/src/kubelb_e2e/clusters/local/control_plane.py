@@ -16,7 +16,7 @@ import aiohttp
 import yaml
 
 from kubelb_e2e.clusters.local import credentials
-from kubelb_e2e.clusters.local.model import API_PORT, SERVICE_CIDR, ClusterSpec, LabSpec
+from kubelb_e2e.clusters.local.model import API_PORT, ClusterSpec, LabSpec
 from kubelb_e2e.clusters.local.processes import Process, Processes, tail
 from kubelb_e2e.errors import LabError
 
@@ -97,7 +97,7 @@ def _api_flags(cluster: ClusterSpec, policy: Path) -> list[str]:
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={pki / 'service-accounts.pub'}",
         f"--service-account-signing-key-file={pki / 'service-accounts.key'}",
-        f"--service-cluster-ip-range={SERVICE_CIDR}",
+        f"--service-cluster-ip-range={','.join(cluster.nodes[0].service_cidrs)}",
         "--authorization-mode=RBAC",
         "--allow-privileged=true",
         "--enable-aggregator-routing=true",

@@ -13,6 +13,9 @@ Addresses of the lab network 10.99.0.0/16:
 
 Pod range 10.244.0.0/16 and Service range 10.96.0.0/16 are the same in all clusters on purpose: an
 address that leaks from one cluster to another must not work by luck.
+
+A dual-stack lab has beside these, in fd99::/64: fd99::1 the lab, fd99::(10+c):(1+n) node n of cluster c, and
+fd99::c8:0/112 for LoadBalancer Services; pods are in fd99:244::/48, ClusterIPs in fd99:96::/112.
 """
 
 from __future__ import annotations
@@ -35,6 +38,13 @@ API_SERVICE_ADDRESS = "10.96.0.1"
 POOL = "10.99.200.0/22"
 API_PORT = 6443
 LAB_ZONE = "lab.test"
+LAB_ADDRESS6 = "fd99::1"
+PREFIX6 = 64
+CLUSTER_CIDR6 = "fd99:244::/48"
+SERVICE_CIDR6 = "fd99:96::/112"
+#: As many as `POOL`; the host part counts from 1 in both.
+POOL6 = "fd99::c8:0/118"
+IP_FAMILIES = ("ipv4", "dual")
 MAX_TENANTS = 100
 MAX_NODES = 100
 
@@ -62,6 +72,10 @@ class NodeSpec:
         directory: the node agent's own folder (volumes, allocations).
         pod_logs: folder for `<namespace>_<pod>_<uid>/<container>/<restart count>.log`, shared by the cluster's nodes.
         images: the catalogue given to `up --images`, or None for the built-in one.
+        address6: its IPv6 address; empty, as the following ones, in a lab of IPv4 alone.
+        pod_cidr6: IPv6 addresses of its pods, a /64 of `cluster_cidr6`.
+        cluster_cidr6: IPv6 addresses of all pods of the cluster.
+        service_cidr6: IPv6 ClusterIPs of the cluster.
     """
 
     lab: str
@@ -82,6 +96,30 @@ class NodeSpec:
     directory: Path
     pod_logs: Path
     images: Path | None
+    address6: str = ""
+    pod_cidr6: str = ""
+    cluster_cidr6: str = ""
+    service_cidr6: str = ""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Its addresses on the lab network, IPv4 first."""
+        return _given(self.address, self.address6)
+
+    @property
+    def pod_cidrs(self) -> tuple[str, ...]:
+        """Ranges of its pods, IPv4 first."""
+        return _given(self.pod_cidr, self.pod_cidr6)
+
+    @property
+    def cluster_cidrs(self) -> tuple[str, ...]:
+        """Ranges of the cluster's pods, IPv4 first."""
+        return _given(self.cluster_cidr, self.cluster_cidr6)
+
+    @property
+    def service_cidrs(self) -> tuple[str, ...]:
+        """Ranges of the cluster's ClusterIPs, IPv4 first."""
+        return _given(self.service_cidr, self.service_cidr6)
 
     def dump(self, path: Path) -> None:
         """Write this plan as JSON to `path`."""
@@ -151,6 +189,7 @@ class LabSpec:
         without: parts of the product that are not deployed, of `ccm` and `manager`.
         images: catalogue file or None.
         kube_proxy_sync: kube-proxy's minimum time between two syncs, as a Go duration.
+        ip_family: one of `IP_FAMILIES`.
     """
 
     name: str
@@ -161,6 +200,12 @@ class LabSpec:
     without: tuple[str, ...]
     images: Path | None
     kube_proxy_sync: str
+    ip_family: str = "ipv4"
+
+    @property
+    def is_dual(self) -> bool:
+        """Whether nodes, pods and Services have IPv6 addresses too."""
+        return self.ip_family == "dual"
 
     @property
     def management(self) -> ClusterSpec:
@@ -208,13 +253,16 @@ def plan(
     without: tuple[str, ...] = (),
     images: Path | None = None,
     kube_proxy_sync: str = "1s",
+    ip_family: str = "ipv4",
 ) -> LabSpec:
     """Return the plan of a lab with one management cluster and `tenants` tenants of `nodes` nodes each."""
     if not 0 <= tenants <= MAX_TENANTS or not 1 <= nodes <= MAX_NODES:
         raise ValueError(f"a lab has 0-{MAX_TENANTS} tenants and 1-{MAX_NODES} nodes per cluster")
+    if ip_family not in IP_FAMILIES:
+        raise ValueError(f"the IP family of a lab is one of {', '.join(IP_FAMILIES)}, not {ip_family!r}")
     cluster_names = [MANAGEMENT, *(tenant_cluster(number) for number in range(1, tenants + 1))]
     clusters = tuple(
-        _plan_cluster(name, directory, cluster, index, nodes=nodes, images=images)
+        _plan_cluster(name, directory, cluster, index, nodes=nodes, images=images, dual=ip_family == "dual")
         for index, cluster in enumerate(cluster_names)
     )
     return LabSpec(
@@ -226,15 +274,22 @@ def plan(
         without=without,
         images=images,
         kube_proxy_sync=kube_proxy_sync,
+        ip_family=ip_family,
     )
 
 
-def pool_addresses() -> list[str]:
+def pool_addresses(pool: str = POOL) -> list[str]:
     """Return the addresses for LoadBalancer Services, in order of allocation."""
-    return [str(address) for address in ipaddress.ip_network(POOL).hosts()]
+    return [str(address) for address in ipaddress.ip_network(pool).hosts()]
 
 
-def _plan_cluster(lab: str, root: Path, cluster: str, index: int, *, nodes: int, images: Path | None) -> ClusterSpec:
+def _given(*items: str) -> tuple[str, ...]:
+    return tuple(item for item in items if item)
+
+
+def _plan_cluster(
+    lab: str, root: Path, cluster: str, index: int, *, nodes: int, images: Path | None, dual: bool
+) -> ClusterSpec:
     directory = root / "clusters" / cluster
     logs = root / "logs" / cluster
     api_address = f"10.99.0.{10 + index}"
@@ -262,6 +317,10 @@ def _plan_cluster(lab: str, root: Path, cluster: str, index: int, *, nodes: int,
             directory=own,
             pod_logs=logs / "pods",
             images=images,
+            address6=f"fd99::{10 + index:x}:{1 + number:x}" if dual else "",
+            pod_cidr6=f"fd99:244:0:{1 + number:x}::/64" if dual else "",
+            cluster_cidr6=CLUSTER_CIDR6 if dual else "",
+            service_cidr6=SERVICE_CIDR6 if dual else "",
         )
 
     return ClusterSpec(

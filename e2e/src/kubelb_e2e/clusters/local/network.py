@@ -20,15 +20,24 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubelb_e2e.clusters import arp
+from kubelb_e2e.clusters import arp, ndp
 from kubelb_e2e.clusters.local import netns
-from kubelb_e2e.clusters.local.model import LAB_ADDRESS, PREFIX, ClusterSpec, LabSpec, NodeSpec
+from kubelb_e2e.clusters.local.model import LAB_ADDRESS, LAB_ADDRESS6, PREFIX, PREFIX6, ClusterSpec, LabSpec, NodeSpec
 
 BRIDGE = "lab0"
 _BRIDGE_MAC = "02:99:00:00:00:01"
 #: Next hop of every pod; nobody has this address, its neighbour entry is fixed.
 _POD_GATEWAY = "169.254.1.1"
 _GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
+_POD_GATEWAY6 = "fe80::1"
+#: Nobody else has an address of ours, and an interface that still asks for a second answers nobody.
+_IPV6 = {
+    "net/ipv6/conf/all/disable_ipv6": "0",
+    "net/ipv6/conf/default/disable_ipv6": "0",
+    "net/ipv6/conf/all/accept_dad": "0",
+    "net/ipv6/conf/default/accept_dad": "0",
+}
+_FORWARDING6 = _IPV6 | {"net/ipv6/conf/all/forwarding": "1"}
 _FORWARDING = {
     "net/ipv4/ip_forward": "1",
     "net/ipv4/conf/all/rp_filter": "0",
@@ -40,10 +49,15 @@ _FORWARDING = {
 
 @dataclass(frozen=True, slots=True)
 class PodNetwork:
-    """A pod's network: the name of its namespace under /run/netns, and its address."""
+    """A pod's network: the name of its namespace under /run/netns, and its addresses, IPv4 first."""
 
     netns: str
-    address: str
+    addresses: tuple[str, ...]
+
+    @property
+    def address(self) -> str:
+        """Its IPv4 address."""
+        return self.addresses[0]
 
 
 def create_lab(lab: LabSpec) -> None:
@@ -53,6 +67,7 @@ def create_lab(lab: LabSpec) -> None:
         f"link add {BRIDGE} address {_BRIDGE_MAC} type bridge stp_state 0 forward_delay 0",
         f"address add {LAB_ADDRESS}/{PREFIX} dev {BRIDGE}",
         *(f"address add {cluster.dns_address}/32 dev {BRIDGE}" for cluster in lab.clusters),
+        *([f"address add {LAB_ADDRESS6}/{PREFIX6} dev {BRIDGE} nodad"] if lab.is_dual else []),
         f"link set {BRIDGE} up",
     ]
     netns.ip(lines)
@@ -68,16 +83,20 @@ def create_control(cluster: ClusterSpec) -> None:
 def create_node(cluster: ClusterSpec, node: NodeSpec) -> None:
     """Create a node's namespace: address, forwarding, routes to the other nodes' pods, masquerade."""
     netns.add(node.netns)
-    netns.sysctl(_FORWARDING, node.netns)
-    _plug(node.netns, f"n{cluster.index}-{node.index}", node.address)
+    netns.sysctl(_FORWARDING | (_FORWARDING6 if node.address6 else {}), node.netns)
+    _plug(node.netns, f"n{cluster.index}-{node.index}", *node.addresses)
     others = [other for other in cluster.nodes if other.name != node.name]
     netns.ip(
         [
             # A local process's packet to a ClusterIP is routed before kube-proxy rewrites it.
-            f"route add {node.service_cidr} dev eth0",
-            *(f"route add {other.pod_cidr} via {other.address}" for other in others),
+            *(f"route add {cidr} dev eth0" for cidr in node.service_cidrs),
+            *(
+                f"route add {cidr} via {address}"
+                for other in others
+                for cidr, address in zip(other.pod_cidrs, other.addresses, strict=True)
+            ),
             # Pod addresses that no pod has: refuse at once instead of asking another cluster.
-            f"route add unreachable {node.cluster_cidr}",
+            *(f"route add unreachable {cidr}" for cidr in node.cluster_cidrs),
         ],
         node.netns,
     )
@@ -85,34 +104,37 @@ def create_node(cluster: ClusterSpec, node: NodeSpec) -> None:
 
 
 def attach_pod(node: NodeSpec, pod_uid: str) -> PodNetwork:
-    """Give a pod its network namespace and an address of the node's range; raises NetworkError.
+    """Give a pod its network namespace and an address of each of the node's ranges; raises NetworkError.
 
     Called again for the same pod it returns what the pod has.
     """
     name, device = _pod_names(pod_uid)
-    address = _allocate(node, pod_uid)
+    addresses = _pod_addresses(node, _allocate(node, pod_uid))
     if netns.exists(name):
-        return PodNetwork(name, address)
+        return PodNetwork(name, addresses)
     netns.add(name)
+    if node.pod_cidr6:
+        netns.sysctl(_IPV6, name)
+    gateways = (_POD_GATEWAY, _POD_GATEWAY6)[: len(addresses)]
     netns.ip(
         [
             f"link add {device} address {_GATEWAY_MAC} type veth peer name eth0 netns {name}",
             f"link set {device} up",
-            f"route add {address}/32 dev {device}",
+            *(f"route add {_single(address)} dev {device}" for address in addresses),
         ],
         node.netns,
     )
     netns.ip(
         [
-            f"address add {address}/32 dev eth0",
+            *(f"address add {_single(address)} dev eth0{_at_once(address)}" for address in addresses),
             "link set eth0 up",
             f"route add {_POD_GATEWAY} dev eth0 scope link",
-            f"neighbour add {_POD_GATEWAY} lladdr {_GATEWAY_MAC} dev eth0 nud permanent",
-            f"route add default via {_POD_GATEWAY} dev eth0",
+            *(f"neighbour add {gateway} lladdr {_GATEWAY_MAC} dev eth0 nud permanent" for gateway in gateways),
+            *(f"route add default via {gateway} dev eth0" for gateway in gateways),
         ],
         name,
     )
-    return PodNetwork(name, address)
+    return PodNetwork(name, addresses)
 
 
 def detach_pod(node: NodeSpec, pod_uid: str) -> None:
@@ -127,17 +149,27 @@ def detach_pod(node: NodeSpec, pod_uid: str) -> None:
 
 def put_address(node: NodeSpec, address: str) -> None:
     """Put a LoadBalancer address on a node and tell the neighbours; harmless if it is there."""
-    netns.ip([f"address replace {address}/32 dev eth0"], node.netns)
-    netns.call(node.netns, lambda: arp.announce("eth0", address))
+    netns.ip([f"address replace {_single(address)} dev eth0{_at_once(address)}"], node.netns)
+    announce = ndp.announce if ":" in address else arp.announce
+    netns.call(node.netns, lambda: announce("eth0", address))
 
 
 def take_address(node: NodeSpec, address: str) -> None:
     """Take a LoadBalancer address from a node; harmless if it is not there."""
-    netns.ip([f"address del {address}/32 dev eth0"], node.netns, force=True)
+    netns.ip([f"address del {_single(address)} dev eth0"], node.netns, force=True)
 
 
-def _plug(name: str, port: str, address: str) -> None:
-    """Connect namespace `name` to the bridge as eth0 with `address`."""
+def _single(address: str) -> str:
+    return f"{address}/{128 if ':' in address else 32}"
+
+
+def _at_once(address: str) -> str:
+    """Nobody else in the lab has the address: no time to find out."""
+    return " nodad" if ":" in address else ""
+
+
+def _plug(name: str, port: str, *addresses: str) -> None:
+    """Connect namespace `name` to the bridge as eth0 with these addresses, IPv4 first."""
     netns.ip(
         [
             f"link add {port} type veth peer name eth0 netns {name}",
@@ -145,18 +177,34 @@ def _plug(name: str, port: str, address: str) -> None:
             f"link set {port} up",
         ]
     )
-    netns.ip([f"address add {address}/{PREFIX} dev eth0", "link set eth0 up"], name)
+    lengths = (PREFIX, PREFIX6)
+    added = [
+        f"address add {address}/{length} dev eth0{_at_once(address)}"
+        for address, length in zip(addresses, lengths, strict=False)
+    ]
+    netns.ip([*added, "link set eth0 up"], name)
 
 
 def _masquerade(node: NodeSpec) -> str:
-    return f"""
-table ip kubelb-lab {{
+    return "".join(
+        f"""
+table {family} kubelb-lab {{
   chain postrouting {{
     type nat hook postrouting priority srcnat; policy accept;
-    oifname "eth0" ip saddr {node.cluster_cidr} ip daddr != {node.cluster_cidr} masquerade
+    oifname "eth0" {family} saddr {cidr} {family} daddr != {cidr} masquerade
   }}
 }}
 """
+        for family, cidr in zip(("ip", "ip6"), node.cluster_cidrs, strict=False)
+    )
+
+
+def _pod_addresses(node: NodeSpec, address: str) -> tuple[str, ...]:
+    """Return the addresses of a pod from its IPv4 address: in both ranges it has the same number."""
+    if not node.pod_cidr6:
+        return (address,)
+    number = int(ipaddress.ip_address(address)) - int(ipaddress.ip_network(node.pod_cidr).network_address)
+    return address, str(ipaddress.ip_network(node.pod_cidr6)[number])
 
 
 def pod_netns(pod_uid: str) -> str:

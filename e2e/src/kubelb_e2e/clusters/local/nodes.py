@@ -36,7 +36,7 @@ def start_proxy(lab: LabSpec, cluster: ClusterSpec, node: NodeSpec, processes: P
             f"--kubeconfig={credentials.component_kubeconfig(cluster, 'kube-proxy')}",
             f"--hostname-override={node.name}",
             "--proxy-mode=nftables",
-            f"--cluster-cidr={node.cluster_cidr}",
+            f"--cluster-cidr={','.join(node.cluster_cidrs)}",
             f"--iptables-min-sync-period={lab.kube_proxy_sync}",
             # The lab's user namespace owns no such settings.
             "--conntrack-max-per-core=0",
@@ -71,7 +71,7 @@ async def register(client: KubeClient, node: NodeSpec) -> None:
                 "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "unknown"),
             },
         },
-        "spec": {"podCIDR": node.pod_cidr, "podCIDRs": [node.pod_cidr]},
+        "spec": {"podCIDR": node.pod_cidr, "podCIDRs": list(node.pod_cidrs)},
     }
     with contextlib.suppress(AlreadyExists):
         await client.create(NODES, body)
@@ -128,7 +128,7 @@ def _status(node: NodeSpec) -> Object:
 
     return {
         "addresses": [
-            {"type": "InternalIP", "address": node.address},
+            *({"type": "InternalIP", "address": address} for address in node.addresses),
             {"type": "Hostname", "address": node.name},
         ],
         "capacity": resources,

@@ -43,6 +43,7 @@ CAPABILITIES = frozenset(
         Capability.ENTER,
         Capability.LOAD,
         Capability.AUDIT,
+        Capability.DUAL_STACK,
         Capability.NODE_FAULTS,
         Capability.POD_PROCESSES,
         Capability.KEPT_LOGS,
@@ -317,6 +318,7 @@ def _differs(wish: Wish, lab: LabSpec) -> str:
         "--tenants": (wish.tenants, len(lab.tenants)),
         "--nodes": (wish.nodes, len(lab.management.nodes)),
         "--images": (wish.images, lab.images),
+        "--ip-family": (wish.ip_family, lab.ip_family),
         "--kube-proxy-sync": (wish.kube_proxy_sync, lab.kube_proxy_sync),
     }
     return ", ".join(f"{flag} is {now}" for flag, (asked, now) in pairs.items() if asked not in (None, now))
@@ -359,6 +361,7 @@ def _plan(name: str, directory: Path, wish: Wish, binaries: Path) -> LabSpec:
         without=wish.without or (),
         images=wish.images.absolute() if wish.images else None,
         kube_proxy_sync=wish.kube_proxy_sync or "1s",
+        ip_family=wish.ip_family or "ipv4",
     )
     lab.dump()
     return lab

@@ -31,11 +31,16 @@ _NODE_DEFAULTS = {"cpu": "64", "memory": "64Gi", "ephemeral-storage": "100Gi"}
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the agent knows of a pod before the API server does: its node's name and address, its own address."""
+    """What the agent knows of a pod before the API server does: its node's name and addresses, its own; IPv4 first."""
 
     node_name: str
-    host_ip: str
-    pod_ip: str
+    host_ips: tuple[str, ...]
+    pod_ips: tuple[str, ...]
+
+    @property
+    def pod_ip(self) -> str:
+        """The pod's first address; empty before it has one."""
+        return next(iter(self.pod_ips), "")
 
 
 def field(pod: Object, path: str, facts: Facts) -> str:
@@ -52,9 +57,9 @@ def field(pod: Object, path: str, facts: Facts) -> str:
         "spec.nodeName": facts.node_name,
         "spec.serviceAccountName": view.text(pod, "spec", "serviceAccountName"),
         "status.podIP": facts.pod_ip,
-        "status.podIPs": facts.pod_ip,
-        "status.hostIP": facts.host_ip,
-        "status.hostIPs": facts.host_ip,
+        "status.podIPs": ",".join(facts.pod_ips),
+        "status.hostIP": facts.host_ips[0],
+        "status.hostIPs": ",".join(facts.host_ips),
     }
     return simple[path]
 

@@ -60,10 +60,10 @@ class PodRunner:
         self.key = _Key(view.namespace(pod), view.name(pod), view.uid(pod))
         self.folder = shared.pod_folder(self.key.uid)
         self.volumes = PodVolumes(shared, self.folder)
-        self.facts = fields.Facts(shared.spec.name, shared.spec.address, "")
+        self.facts = fields.Facts(shared.spec.name, shared.spec.addresses, ())
         self.netns: str | None = None
         self.own_mounts: list[Mount] = []
-        self.record = PodRecord(shared.spec.name, shared.spec.address, now())
+        self.record = PodRecord(shared.spec.name, shared.spec.addresses, now())
         self.runners = self._runners()
         self._dirty = asyncio.Event()
         self._wake = asyncio.Event()
@@ -198,7 +198,7 @@ class PodRunner:
 
     async def _attach(self) -> None:
         if view.get(self.obj, "spec", "hostNetwork"):
-            address = self.shared.spec.address
+            addresses = self.shared.spec.addresses
         else:
             while True:
                 try:
@@ -209,9 +209,9 @@ class PodRunner:
                     await asyncio.sleep(_RETRY_SECONDS)
                     continue
                 break
-            address, self.netns = attached.address, str(namespaces.path(attached.netns))
-        self.facts = fields.Facts(self.shared.spec.name, self.shared.spec.address, address)
-        self.record.pod_ip = address
+            addresses, self.netns = attached.addresses, str(namespaces.path(attached.netns))
+        self.facts = fields.Facts(self.shared.spec.name, self.shared.spec.addresses, addresses)
+        self.record.pod_ips = addresses
         self.own_mounts = self.volumes.own_files(self.obj, self.facts, self.shared.spec.dns_address)
 
     async def _prepare_volumes(self) -> None:

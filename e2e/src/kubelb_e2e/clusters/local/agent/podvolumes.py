@@ -7,6 +7,7 @@ A volume that once could be written stays as it is when its source goes away, as
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -122,7 +123,7 @@ class PodVolumes:
         """Write the pod's /etc/hosts, /etc/hostname and /etc/resolv.conf and return their binds."""
         self.folder.mkdir(parents=True, exist_ok=True)
         texts = {
-            "hosts": hosts(pod, facts.pod_ip),
+            "hosts": hosts(pod, facts.pod_ips),
             "hostname": hostname(pod) + "\n",
             "resolv.conf": resolv_conf(pod, cluster_dns),
         }
@@ -131,12 +132,13 @@ class PodVolumes:
         return [Mount(str(self.folder / name), f"/etc/{name}", read_only=False) for name in texts]
 
 
-def hosts(pod: Object, pod_ip: str) -> str:
+def hosts(pod: Object, pod_ips: Iterable[str]) -> str:
     """Return the pod's /etc/hosts."""
     names = hostname(pod)
     if subdomain := view.text(pod, "spec", "subdomain"):
         names = f"{names}.{subdomain}.{view.namespace(pod)}.svc.cluster.local {names}"
-    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback", f"{pod_ip} {names}"]
+    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
+    lines += [f"{ip} {names}" for ip in pod_ips]
     aliases = view.objects(pod, "spec", "hostAliases")
     lines += [f"{alias['ip']} {' '.join(alias.get('hostnames') or [])}" for alias in aliases]
     return "\n".join(lines) + "\n"

@@ -73,9 +73,9 @@ class PodRecord:
     """What is known of a pod."""
 
     node_name: str
-    host_ip: str
+    host_ips: tuple[str, ...]
     started: datetime
-    pod_ip: str = ""
+    pod_ips: tuple[str, ...] = ()
     containers: list[ContainerRecord] = field(default_factory=list)
 
     def of(self, *kinds: Kind) -> list[ContainerRecord]:
@@ -101,14 +101,14 @@ def status(pod: Object, record: PodRecord, now: datetime) -> Object:
     result: Object = {
         "phase": phase(record),
         "conditions": conditions.merge(existing, _conditions(pod, record), now_text),
-        "hostIP": record.host_ip,
-        "hostIPs": [{"ip": record.host_ip}],
+        "hostIP": record.host_ips[0],
+        "hostIPs": [{"ip": ip} for ip in record.host_ips],
         "startTime": view.text(pod, "status", "startTime") or view.format_time(record.started),
         "containerStatuses": [_container_status(each) for each in record.of("app")],
         "qosClass": view.text(pod, "status", "qosClass") or "BestEffort",
     }
-    if record.pod_ip:
-        result |= {"podIP": record.pod_ip, "podIPs": [{"ip": record.pod_ip}]}
+    if record.pod_ips:
+        result |= {"podIP": record.pod_ips[0], "podIPs": [{"ip": ip} for ip in record.pod_ips]}
     if init := record.of("init", "sidecar"):
         result["initContainerStatuses"] = [_container_status(each) for each in init]
     return result
