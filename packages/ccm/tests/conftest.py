@@ -102,14 +102,16 @@ class Manager:
 class World:
     """Both clusters, the agent and the manager; time is virtual."""
 
-    def __init__(self) -> None:
-        self.tenant = FakeKube(namespaces=["shop", "blog", "kubelb"], garbage_collection=True)
-        self.hub = FakeKube(namespaces=[TENANT_NS], crds=crds())
+    def __init__(self, hub: FakeKube | None = None, node: str = "10.0.0.1") -> None:
+        self.tenant = FakeKube(
+            namespaces=["shop", "blog", "kubelb"], garbage_collection=True, seed=0 if hub is None else 1
+        )
+        self.hub = hub or FakeKube(namespaces=[TENANT_NS], crds=crds())
         self.manager = Manager(self.hub)
         self.options: dict[str, object] = {"node_address_type": "InternalIP", "leader_election": False}
         self._tasks: list[asyncio.Task[None]] = []
         self._agent: asyncio.Task[None] | None = None
-        self.tenant.put(resources.NODES, builders.node("node-1", "10.0.0.1").build())
+        self.tenant.put(resources.NODES, builders.node("node-1", node).build())
 
     async def start(self) -> None:
         app = await self.start_unready()

@@ -95,7 +95,12 @@ class App:
         self._hub_client = Fenced(hub, lambda: self.leadership.may_write)
         self._tenant = self._tenant_caches()
         self._hub = self._hub_caches()
-        self._home = Home(options.tenant_namespace, self._tenant.namespaces.store, self._hub.tenant_states)
+        self._home = Home(
+            options.tenant_namespace,
+            self._tenant.namespaces.store,
+            self._hub.tenant_states,
+            self._hub.addresses.store,
+        )
         self._controllers()
         self._release()
         self._servers()
@@ -161,7 +166,7 @@ class App:
                 home=self._home,
             )
             sources.append((informer, lifecycle))
-            self._lead(lifecycle.controller(name, tenant.services, hub.tenant_states, workers=_WORKERS))
+            self._lead(lifecycle.controller(name, tenant.services, hub.tenant_states, hub.addresses, workers=_WORKERS))
         node = NodeController(
             self._hub_client,
             tenant.nodes,

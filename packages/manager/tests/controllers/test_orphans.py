@@ -72,7 +72,10 @@ class World:
 
     def _fleet(self) -> Object:
         settings = EnvoySettings()
-        return envoy_fleet.workload(self.tenant, HOME, "shared", bootstrap="{}", image="envoy", settings=settings)
+        agent = envoy_fleet.Agent("manager", "token")
+        return envoy_fleet.workload(
+            self.tenant, HOME, "shared", bootstrap="{}", image="envoy", agent=agent, settings=settings
+        )
 
     def serve(self, ready: bool) -> None:
         labels = {names.LABEL_FLEET: "tenant-a.shared"}

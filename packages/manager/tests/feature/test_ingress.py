@@ -99,12 +99,15 @@ async def test_refusal_by_envoy_is_said_on_the_object_that_caused_it(world: Worl
     async with world.envoy() as envoy:
         await world.ready_pods("envoy-0")
         await until(lambda: envoy.backend("a.example.com"), "the good one is served")
-        envoy.refuse = lambda _url, _name, body: "route: poison in it" if b"poison" in body else None
+        envoy.refuse = lambda _url, _name, body: (
+            "invalid route poison.example.com beside a.example.com" if b"poison" in body else None
+        )
         await world.route("bad", "poison.example.com", {"echo": 30001})
         await until(
             lambda: world.condition(resources.ROUTES, "bad", "Programmed").get("reason") == "RefusedByProxy", "refused"
         )
-        assert "poison in it" in world.condition(resources.ROUTES, "bad", "Programmed")["message"]
+        said = world.condition(resources.ROUTES, "bad", "Programmed")["message"]
+        assert said.endswith("invalid route poison.example.com ..."), said
         await world.route("later", "later.example.com", {"echo": 30001})
         await until(lambda: envoy.backend("later.example.com"), "others go on")
         assert world.condition(resources.ROUTES, "good", "Programmed")["status"] == "True"

@@ -365,7 +365,7 @@ async def _api_server(kube: FakeKube) -> None:
     """Play what tells the API server's address."""
     if kube.peek(resources.ENDPOINT_SLICES, "kubernetes", "default") is None:
         api_server = {
-            "metadata": {"name": "kubernetes"},
+            "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
             "addressType": "IPv4",
             "endpoints": [{"addresses": ["192.0.2.1"]}],
             "ports": [{"name": "https", "port": 6443}],

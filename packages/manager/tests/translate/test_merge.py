@@ -77,6 +77,19 @@ def test_a_new_default_backend_reaches_the_table_without_host() -> None:
     assert listener.tables[0].miss == Forward("cluster-default")
 
 
+def test_another_tenants_object_is_not_named() -> None:
+    """Rules without a host may meet in a global fleet."""
+    theirs = Part(
+        Origin("Route", "tenant-b", "r"),
+        (0.0, "secret/project"),
+        hosts=(HostRules(Host("*"), (rule(Origin("Route", "tenant-b", "r"), "c"),)),),
+        clusters=(Cluster("c", Layer.L7, ()),),
+    )
+    mine = part("young", "*", age=1.0)
+    (said,) = merge(KEY, [mine, theirs]).shadowed[mine.origin]
+    assert said == "* Prefix / is served by another tenant's object, which is older."
+
+
 def test_shadowed_rules_come_back_when_the_older_part_goes() -> None:
     memo = MergeMemo()
     old, young = part("old", "a.example.com", age=1), part("young", "a.example.com", age=2)

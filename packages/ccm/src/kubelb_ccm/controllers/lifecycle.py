@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from kubelb_ccm.controllers.exports import Exports
-from kubelb_ccm.controllers.home import Home, removal_changes
+from kubelb_ccm.controllers.home import Home, owner_changes, removal_changes
 from kubelb_ccm.controllers.reporter import Reporter
 from kubelb_ccm.controllers.twins import Backends, Twins
 from kubelb_ccm.export.meta import Destination
@@ -120,13 +120,16 @@ class Lifecycle:
         old, new = (set(self._named(source)) if source is not None else set() for source in change)
         return old - new
 
-    def controller(self, name: str, services: Informer, tenant_states: Informer, *, workers: int) -> Controller:
+    def controller(
+        self, name: str, services: Informer, tenant_states: Informer, addresses: Informer, *, workers: int
+    ) -> Controller:
         """Return the controller that runs this, watching everything that it depends on."""
         controller = Controller(name, self.reconcile, workers=workers)
         controller.watch(self._informer, when=self._source_matters)
         controller.watch(self._exports.informer, self._exports.origin_keys, when=self._export_matters)
         controller.watch(services, self._users, when=service_matters)
         controller.watch(tenant_states, lambda _state: self._informer.store.keys(), when=removal_changes)
+        controller.watch(addresses, lambda _object: self._informer.store.keys(), when=owner_changes)
         return controller
 
     async def reconcile(self, key: ObjectKey) -> Result:

@@ -1,4 +1,6 @@
-"""Nodes become `Addresses/default`: where the tenant's node ports are reached.
+"""Nodes become an Addresses object, `default`: where the tenant's node ports are reached.
+
+A second cluster with the same credential is told of in the log and gets an object of its own (`Home.destination`).
 
 Nodes report every few seconds; a change counts only if it changes readiness or an address of our type. While no
 ready Node has a usable address, the last known ones stay: they are the best guess, and an empty list would be
@@ -10,11 +12,9 @@ from __future__ import annotations
 from kubelb_ccm.controllers.home import Home, removal_changes
 from kubelb_ccm.export.addresses import AddressType, addresses, addresses_of, is_ready, node_addresses
 from kubelb_ccm.export.merge import merged
-from kubelb_ccm.export.meta import origin_cluster
 from kubelb_common import names
 from kubelb_common.kube.port import KubeClient, Object
 from kubelb_common.kube.resources import ADDRESSES
-from kubelb_common.objects import view
 from kubelb_common.runtime.controller import DONE, Again, Controller, Result
 from kubelb_common.runtime.fresh import Fresh
 from kubelb_common.runtime.informer import Change, Informer
@@ -44,6 +44,7 @@ class NodeController:
         self._kind = kind
         self._home = home
         self._told = False
+        self._known_others: tuple[str, ...] = ()
 
     def controller(self, tenant_states: Informer) -> Controller:
         """Return the controller that runs this."""
@@ -58,6 +59,7 @@ class NodeController:
         """Write the Addresses if they differ from what the Nodes say."""
         if self._home.removed:
             return DONE
+        self._tell_others()
         items = addresses_of(self._nodes.store.list(), self._kind)
         if not items:
             self._tell_none()
@@ -65,12 +67,10 @@ class NodeController:
         self._told = False
         destination = self._home.destination
         desired = addresses(items, destination)
-        live = self._exported.get(destination.namespace, names.ADDRESSES_NAME)
+        live = self._exported.get(destination.namespace, destination.addresses)
         if live is None:
             self._exported.note(await self._hub.create(ADDRESSES, desired, destination.namespace))
             return DONE
-        if origin_cluster(live) not in {None, destination.cluster}:
-            _log.warning("addresses of another cluster are taken over", cluster=origin_cluster(live))
         change = merged(live, desired, own_annotations=False)
         if change is not None:
             self._exported.note(await self._hub.replace(ADDRESSES, change, destination.namespace))
@@ -82,6 +82,18 @@ class NodeController:
 
     def _told_by(self, node: Object | None) -> tuple[str, ...]:
         return node_addresses(node, self._kind) if node is not None and is_ready(node) else ()
+
+    def _tell_others(self) -> None:
+        others = self._home.others
+        if others and others != self._known_others:
+            _log.warning(
+                "another cluster uses this tenant's credential; each cluster keeps to its own objects. Make a Tenant "
+                "for each; of a cluster that is gone, delete the objects with its label in the management cluster",
+                own=self._home.destination.cluster,
+                others=list(others),
+                label=names.LABEL_ORIGIN_CLUSTER,
+            )
+        self._known_others = others
 
     def _tell_none(self) -> None:
         if self._told:
@@ -95,5 +107,5 @@ class NodeController:
         )
 
 
-def _addresses_key(exported: Object) -> tuple[ObjectKey, ...]:
-    return (_KEY,) if view.name(exported) == names.ADDRESSES_NAME else ()
+def _addresses_key(_exported: Object) -> tuple[ObjectKey, ...]:
+    return (_KEY,)

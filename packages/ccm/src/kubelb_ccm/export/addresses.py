@@ -38,7 +38,7 @@ def addresses(items: list[Object], destination: Destination) -> Object:
         "apiVersion": names.API_VERSION,
         "kind": "Addresses",
         "metadata": {
-            "name": names.ADDRESSES_NAME,
+            "name": destination.addresses,
             "namespace": destination.namespace,
             "labels": {
                 names.LABEL_MANAGED_BY: names.MANAGED_BY,

@@ -25,7 +25,7 @@ def load_balancer(
     spec = service["spec"]
     known = node_ports(twin if twin is not None else service)
     ports = [port for port in spec.get("ports") or () if _number(port, known, cloud_provider=cloud_provider)]
-    where = _nodes() if cloud_provider else _own_addresses(service)
+    where = _nodes(destination) if cloud_provider else _own_addresses(service)
     if not ports or not where:
         return None
     endpoint_ports = [_port(port, _number(port, known, cloud_provider=cloud_provider)) for port in ports]
@@ -53,8 +53,8 @@ def load_balancer(
     }
 
 
-def _nodes() -> Object:
-    return {"addressesReference": {"name": names.ADDRESSES_NAME}}
+def _nodes(destination: Destination) -> Object:
+    return {"addressesReference": {"name": destination.addresses}}
 
 
 def _own_addresses(service: Object) -> Object:

@@ -19,10 +19,12 @@ class Destination:
     Attributes:
         namespace: the tenant's namespace in the management cluster.
         cluster: identity of the tenant cluster (UID of its `kube-system`).
+        addresses: name of the Addresses object with this cluster's nodes.
     """
 
     namespace: str
     cluster: str
+    addresses: str = names.ADDRESSES_NAME
 
 
 def carried_annotations(source: Object) -> dict[str, str]:

@@ -42,7 +42,7 @@ def route(source: Object, services: Iterable[Object], destination: Destination) 
         "kind": "Route",
         "metadata": metadata,
         "spec": {
-            "endpoints": [{"name": "default", "addressesReference": {"name": names.ADDRESSES_NAME}}],
+            "endpoints": [{"name": "default", "addressesReference": {"name": destination.addresses}}],
             "source": {"kubernetes": kubernetes},
         },
     }

@@ -33,7 +33,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from kubelb_common.kube import filewatch
+from kubelb_common.kube import filewatch, nesting
 from kubelb_common.kube.errors import (
     ApiError,
     ConfigError,
@@ -327,7 +327,7 @@ async def _exchange(transport: Transport, call: _Call) -> Object:
     if response.status >= 300:
         raise _refusal(response, body)
     try:
-        return _decode_object(body)
+        return nesting.decode(_decode_object, body)
     except msgspec.MsgspecError as error:
         raise Unreachable(
             f"{call.method} {transport.access.server}{call.path}: the answer is no JSON object; "
@@ -401,7 +401,7 @@ class LineSplitter:
 
 def _event(line: bytes) -> WatchEvent:
     try:
-        read = _decode_line(line)
+        read = nesting.decode(_decode_line, line)
     except msgspec.MsgspecError as error:
         raise Unreachable(f"a watch sent a line that is no event: {line[:100]!r}") from error
     if read.type == "ERROR":
@@ -412,7 +412,7 @@ def _event(line: bytes) -> WatchEvent:
 def _refusal(response: aiohttp.ClientResponse, body: bytes) -> ApiError:
     status: Object
     try:
-        status = _decode_object(body)
+        status = nesting.decode(_decode_object, body)
     except msgspec.MsgspecError:
         status = {}
     if status.get("kind") != "Status":

@@ -91,6 +91,7 @@ class FakeKube:
         history_limit: changes that watches can resume over.
         authorize: `(verb, resource, namespace, name) -> allowed` for this client; see `as_client`.
         now: wall clock for creation and deletion times.
+        seed: of names and UIDs; clusters that meet in one test need different ones.
     """
 
     def __init__(
@@ -105,10 +106,11 @@ class FakeKube:
         service_cidr: str = "10.96.0.0/16",
         authorize: Authorizer | None = None,
         now: Callable[[], datetime] = _system_now,
+        seed: int = 0,
     ) -> None:
         crds = list(crds)
         strict = bool(crds) if strict_kinds is None else strict_kinds
-        options = Options(strict_namespaces, strict, garbage_collection, history_limit, service_cidr, now)
+        options = Options(strict_namespaces, strict, garbage_collection, history_limit, service_cidr, now, seed)
         self._cluster = _Cluster(Store(options))
         self._authorize = authorize
         self.latency = 0.0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
+from kubelb_manager.controllers import proxy_text
 from kubelb_manager.controllers.board import PROGRAMMED
 from kubelb_manager.rollout.rollout import Phase, Standing
 from kubelb_manager.translate.result import Verdict
@@ -12,7 +12,6 @@ from kubelb_manager.translate.result import Verdict
 #: After this many seconds without every acknowledgement, the condition says how many there are.
 PARTIAL_AFTER = 10.0
 BACKEND_UNREACHABLE = "BackendUnreachable"
-_REFUSAL_MAX = 500
 _NAMED = 3
 
 NOT_ACCEPTED = Verdict(PROGRAMMED, "False", "NotAccepted", "Nothing is served, because the object is not accepted.")
@@ -20,7 +19,9 @@ NOTHING_TO_SERVE = Verdict(PROGRAMMED, "False", "NothingToServe", "The object as
 _TRUE = Verdict(PROGRAMMED, "True", "Programmed", "Every proxy serves this object.")
 
 
-def judge(standing: Standing, serving: tuple[int, int], waited: float, *, latched: bool) -> tuple[Verdict | None, bool]:
+def judge(
+    standing: Standing, serving: tuple[int, int], waited: float, *, latched: bool, own: Iterable[str] = ()
+) -> tuple[Verdict | None, bool]:
     """Return the condition, None while nothing can be said yet; and whether nothing more is to be expected.
 
     Args:
@@ -28,9 +29,11 @@ def judge(standing: Standing, serving: tuple[int, int], waited: float, *, latche
         serving: ready pods that acknowledged it, and all ready pods.
         waited: seconds since it was published.
         latched: this generation was programmed before; proxies that come and go do not take that back.
+        own: names that the object brought: of Envoy's text no others are shown.
     """
     if standing.phase is Phase.REFUSED:
-        return Verdict(PROGRAMMED, "False", "RefusedByProxy", f"A proxy refused this object: {standing.refusal}"), True
+        text = f"A proxy refused this object. Of what it said: {proxy_text.reduced(standing.refusal, own)}"
+        return Verdict(PROGRAMMED, "False", "RefusedByProxy", text), True
     if standing.silent and not latched:
         return _unreachable(standing), False
     if standing.phase is Phase.WAITING or not standing.generation:
@@ -87,8 +90,3 @@ def with_shadowed(verdicts: tuple[Verdict, ...], shadowed: tuple[str, ...]) -> t
         Verdict(item.type, item.status, item.reason, item.message + text) if item.type == "Accepted" else item
         for item in verdicts
     )
-
-
-def refusal_text(message: str) -> str:
-    """Return Envoy's text as a tenant may see it: printable, short."""
-    return re.sub(r"[^\x20-\x7e]+", " ", message)[:_REFUSAL_MAX]

@@ -13,7 +13,7 @@ from kubelb_common import names
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
 from kubelb_common.runtime.store import Store
-from kubelb_manager.controllers.programmed import refusal_text
+from kubelb_manager.controllers.proxy_text import printable
 from kubelb_manager.delivery.cache import FleetProgress, StreamProgress
 
 Progress = Callable[[str], FleetProgress]
@@ -62,7 +62,7 @@ def _entry(pod: str, stream: StreamProgress | None, place: _Pod | None, generati
 
 
 def _refusal(type_url: str, resources: Iterable[str], message: str) -> Object:
-    return {"type": type_url.rpartition(".")[2], "names": list(resources), "message": refusal_text(message)}
+    return {"type": type_url.rpartition(".")[2], "names": list(resources), "message": printable(message)}
 
 
 def _pods(slices: Store) -> Mapping[str, Mapping[str, _Pod]]:

@@ -30,6 +30,7 @@ from kubelb_manager.controllers import programmed
 from kubelb_manager.controllers.board import PROGRAMMED, Board, Outcome
 from kubelb_manager.controllers.fleet_view import FleetView
 from kubelb_manager.controllers.gathering import Gathering
+from kubelb_manager.controllers.proxy_text import own_words
 from kubelb_manager.delivery.cache import Cache, FleetProgress
 from kubelb_manager.delivery.messages import Nack
 from kubelb_manager.gather.bundle import Gatherer
@@ -155,6 +156,7 @@ class SnapshotController:
         self.controller.watch(stores.slices, self._fleet_of_slice)
         stores.addresses.on_change(self._on_addresses)
         stores.tenants.on_change(self._on_tenant)
+        stores.api_servers.on_change(lambda _change: self.everybody_again())
         for informer in (stores.configs, stores.service_cidrs):
             informer.on_change(lambda change: self.everybody_again() if _spec_changed(change) else None)
         stores.nodes.on_change(lambda change: self.everybody_again() if _node_moved(change) else None)
@@ -447,7 +449,6 @@ class SnapshotController:
     def _hear_refusals(self, state: _State, fleet: FleetId, view_: FleetView) -> None:
         now = frozenset((stream.pod, nack) for stream in view_.progress.streams for nack in stream.nacks)
         for pod, nack in sorted(now - state.heard, key=lambda item: item[1].generation):
-            text = programmed.refusal_text(nack.message)
             _log.warning(
                 "an Envoy refused configuration",
                 fleet=fleet.key,
@@ -457,9 +458,9 @@ class SnapshotController:
                 message=nack.message,
             )
             if nack.type_url in (CLUSTER, ENDPOINTS):
-                state.rollout.refuse_clusters(frozenset(nack.names), text)
+                state.rollout.refuse_clusters(frozenset(nack.names), nack.message)
             elif nack.type_url in (LISTENER, ROUTES):
-                state.rollout.refuse(nack.generation, text, routes=True)
+                state.rollout.refuse(nack.generation, nack.message, routes=True)
         state.heard = now
 
     # What came of it -----------------------------------------------------------------------------
@@ -521,7 +522,9 @@ class SnapshotController:
             refusal = view_.elsewhere.refusal(origin, ours.uid, ours.generation)
             if refusal and standing.phase is not Phase.REFUSED:
                 standing = Standing(Phase.REFUSED, refusal=refusal)
-            verdict, quiet = programmed.judge(standing, serving, waited, latched=latched and serves)
+            verdict, quiet = programmed.judge(
+                standing, serving, waited, latched=latched and serves, own=own_words(result)
+            )
             if verdict is not None and verdict.status == "True" and self._gathering.leads:
                 state.latched[origin] = (view.uid(obj), view.generation(obj))
         elif result.part is None and not view.deleting(obj):

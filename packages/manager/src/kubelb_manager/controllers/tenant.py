@@ -16,7 +16,7 @@ from kubelb_common.objects import conditions, view
 from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.controller import DONE, Again, Controller, Result
 from kubelb_common.runtime.keys import ObjectKey
-from kubelb_manager.controllers import apply, credential, orphans, removal, status
+from kubelb_manager.controllers import apply, clusters, credential, orphans, removal, status
 from kubelb_manager.controllers.config import settings_status, settings_verdict, version
 from kubelb_manager.controllers.events import Events
 from kubelb_manager.controllers.hub import Hub
@@ -43,6 +43,7 @@ class TenantController:
         self.controller.watch(informers.tenants)
         self.controller.watch(informers.namespaces, _tenant_key)
         self.controller.watch(informers.configs, lambda _obj: self._everybody())
+        self.controller.watch(informers.addresses, _tenant_key_of_content, when=clusters.moved)
         for informer in (informers.routes, informers.load_balancers):
             self.controller.watch(informer, _tenant_key_of_content, when=lambda change: change.new is None)
 
@@ -134,8 +135,12 @@ class TenantController:
         *,
         credential: Object | None = None,
     ) -> None:
-        verdict = Verdict("Ready", ready, reason, message)
-        fresh = settings_status(tenant, [verdict], status.now(self._clock))
+        home = desired.tenant_namespace(tenant)
+        verdicts = [
+            Verdict("Ready", ready, reason, message),
+            clusters.verdict(home, self._informers.addresses.store.list(home)),
+        ]
+        fresh = settings_status(tenant, verdicts, status.now(self._clock))
         await self._events.tell(tenant, fresh["conditions"])
         wanted = {**fresh, "phase": phase, "observedGeneration": view.generation(tenant)}
         if credential is not None:

@@ -90,10 +90,13 @@ class Gatherer:
         return egress(addresses, policies)
 
     def _address_policy(self, tenant_namespace: str, settings: Settings) -> AddressPolicy:
-        hub = _hub_ranges([*self.informers.nodes.store.list(), *self.informers.service_cidrs.store.list()])
         others = [item for item in self.informers.addresses.store.list() if view.namespace(item) != tenant_namespace]
-        denied = [*hub, *_addresses(others), *settings.denied_addresses]
+        denied = [*self._hub(), *_addresses(others), *settings.denied_addresses]
         return address_policy(denied=denied, granted=settings.endpoints_allowed)
+
+    def _hub(self) -> list[str]:
+        stores = (self.informers.nodes, self.informers.service_cidrs, self.informers.api_servers)
+        return _hub_ranges([obj for informer in stores for obj in informer.store.list()])
 
     def _config(self) -> Object | None:
         return self.informers.configs.store.get(self.namespace, names.CONFIG_NAME)
@@ -104,13 +107,12 @@ class Gatherer:
         others = [item for item in self.informers.addresses.store.list() if view.namespace(item) != tenant_namespace]
         wanted = {*hostnames, *(name for obj in own for name in hostnames_of(obj))}
         resolved = resolved_from(self.resolver.known(wanted))
-        hub = _hub_ranges([*self.informers.nodes.store.list(), *self.informers.service_cidrs.store.list()])
         made_from: tuple[object, ...] = (
             in_force.version(tenant),
             in_force.version(config),
             tuple((view.uid(item), view.generation(item)) for item in own),
             tuple((view.uid(item), view.generation(item)) for item in others),
-            tuple(hub),
+            tuple(self._hub()),
             resolved,
         )
         before = self._contexts.get(tenant_namespace)
@@ -134,7 +136,7 @@ class Gatherer:
 
 
 def _hub_ranges(objects: list[Object]) -> list[str]:
-    """Return the management cluster's own nodes, pod and service ranges (ruling 4)."""
+    """Return the management cluster's own nodes and API servers, pod and service ranges (ruling 4)."""
     ranges: list[str] = []
     for obj in objects:
         ranges += [
@@ -142,8 +144,9 @@ def _hub_ranges(objects: list[Object]) -> list[str]:
             for address in view.objects(obj, "status", "addresses")
             if view.text(address, "type") in ("InternalIP", "ExternalIP")
         ]
-        for path in (("spec", "podCIDRs"), ("spec", "cidrs")):
-            found = view.get(obj, *path, default=[])
+        lists = [view.get(obj, *path, default=[]) for path in (("spec", "podCIDRs"), ("spec", "cidrs"))]
+        lists += [view.get(item, "addresses", default=[]) for item in view.objects(obj, "endpoints")]
+        for found in lists:
             ranges += [item for item in found if isinstance(item, str)] if isinstance(found, list) else []
     return sorted(ranges)
 

@@ -19,6 +19,7 @@ from kubelb_manager.ports.table import ports_of
 SERVICE_CIDRS = Resource("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR", namespaced=False)
 #: Index of copies by the UID of the object that owns them.
 BY_OWNER = "owner"
+_API_SERVER = "kubernetes.io/service-name=kubernetes"
 _HOST_CLAIMS = f"{names.LABEL_RECORD}={names.HOST_CLAIMS}"
 #: Index of LoadBalancers by the ports of Envoy that they hold.
 BY_PORT = "port"
@@ -50,6 +51,7 @@ class Informers:
     nodes: Informer
     service_cidrs: Informer
     host_claims: Informer
+    api_servers: Informer
 
     @classmethod
     def of(cls, client: KubeClient, *, namespace: str, clock: Clock) -> Informers:
@@ -84,12 +86,14 @@ class Informers:
             pod_monitors=follow(resources.POD_MONITORS, selector=_MANAGED, optional=True),
             nodes=follow(resources.NODES),
             service_cidrs=follow(SERVICE_CIDRS, optional=True),
+            api_servers=follow(resources.ENDPOINT_SLICES, selector=_API_SERVER, within="default"),
             host_claims=follow(resources.CONFIG_MAPS, selector=_HOST_CLAIMS, within=namespace),
         )
 
     def all(self) -> Iterable[Informer]:
         """Return every informer."""
         return (
+            self.api_servers,  # before `slices`: of two informers of one kind the later one is read by `Hub.live`
             self.configs,
             self.tenants,
             self.tenant_states,

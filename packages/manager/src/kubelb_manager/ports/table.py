@@ -26,6 +26,9 @@ from kubelb_common.kube.port import Object
 from kubelb_manager import untrusted
 
 PORT_RANGE = names.LISTENER_PORT_RANGE
+#: More entries than this in one object's status are not looked at: where an old agent may write status, it must
+#: not take the whole range. As many ports as one LoadBalancer may have (`declared.MAX_PORTS`).
+MAX_ENTRIES = 256
 #: HTTP and HTTPS listeners, Envoy's admin interface, its statistics, readiness and health listeners.
 RESERVED: frozenset[int] = frozenset({8080, 8443, names.ENVOY_ADMIN_PORT, *names.OWN_PORT_RANGE})
 
@@ -139,7 +142,7 @@ def ports_of(load_balancer: Object) -> list[int]:
 def _entries(lb: Object) -> Iterable[tuple[PortKey, int]]:
     namespace = untrusted.string(untrusted.at(lb, "metadata", "namespace"))
     name = untrusted.string(untrusted.at(lb, "metadata", "name"))
-    for entry in untrusted.sequence(untrusted.at(lb, "status", "service", "ports")):
+    for entry in untrusted.sequence(untrusted.at(lb, "status", "service", "ports"))[:MAX_ENTRIES]:
         parsed = _entry(entry)
         if parsed is not None:
             number, protocol, target = parsed

@@ -391,7 +391,7 @@ class Rollout:
 
         Args:
             generation: of the refused snapshot.
-            text: what to tell; already free of other tenants' names.
+            text: Envoy's own; what of it may be told is decided by whoever tells it.
             routes: a listener or route table was refused, else a cluster or its endpoints.
 
         Returns:

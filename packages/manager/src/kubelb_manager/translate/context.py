@@ -16,6 +16,7 @@ the object's resourceVersion and the context stay the same. How one is made:
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ from kubelb_manager.translate.addresses import AddressPolicy, ip_literal
 
 #: More addresses than this in one list are not looked at.
 MAX_ADDRESSES = 5000
+#: A last label that resolvers read as a piece of an IPv4 address: `127.1`, `0x7f000001`.
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 class Given(NamedTuple):
@@ -92,7 +95,7 @@ def given_addresses(entries: Any) -> Given:
         ip, name = ip_literal(text), text.lower().removesuffix(".")
         if ip is not None:
             ips.add(ip)
-        elif untrusted.is_subdomain(name) and not name.rpartition(".")[2].isdigit():
+        elif untrusted.is_subdomain(name) and not _NUMBER.fullmatch(name.rpartition(".")[2]):
             hostnames.add(name)
         else:
             malformed += 1

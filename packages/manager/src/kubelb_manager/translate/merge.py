@@ -214,7 +214,9 @@ def _table(host: Host, claims: Iterable[_Claim], otherwise: Action) -> tuple[Rou
         for rule in own.rules:
             _, older = chosen.setdefault(rule.match, (rule, part))
             if older is not part:
-                text = f"{host} {rule.match.kind} {rule.match.value} is served by {older.age[1]}, which is older."
+                # Rules without a host may meet those of another tenant in a global fleet.
+                who = older.age[1] if older.origin.namespace == part.origin.namespace else "another tenant's object"
+                text = f"{host} {rule.match.kind} {rule.match.value} is served by {who}, which is older."
                 lost.append((part.origin, text))
     rules = tuple(sorted((rule for rule, _ in chosen.values()), key=_specificity))
     return RouteTable(host, rules, otherwise if miss is None else miss), tuple(lost)

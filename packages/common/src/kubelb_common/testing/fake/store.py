@@ -40,6 +40,7 @@ class Options(NamedTuple):
     history_limit: int
     service_cidr: str
     now: Callable[[], datetime]
+    seed: int
 
 
 class Store:
@@ -52,7 +53,7 @@ class Store:
         self.hidden: set[Key] = set()
         self._tables: dict[Key, dict[tuple[str, str], Object]] = {}
         self._resources: dict[Key, Resource] = {}
-        self._random = random.Random(0)  # noqa: S311 - names and uids of tests, repeatable on purpose
+        self._random = random.Random(options.seed)  # noqa: S311 - names and uids of tests, repeatable on purpose
         self._services = ServiceAdmission(options.service_cidr, lambda: self.stored(SERVICES))
         self._collector = Collector(self)
 
