@@ -205,25 +205,18 @@ async def _configure(world: World, **envoy_proxy: Any) -> None:
 async def _other_workload(world: World) -> None:
     """The Envoys become a DaemonSet, and a Deployment again."""
     name = f"envoy-{NAMESPACE}"
-
-    async def roll_out(resource: Resource) -> None:
-        """Play the workload controllers."""
-        counts = ("updatedReplicas", "availableReplicas", "desiredNumberScheduled", "updatedNumberScheduled")
-        status = dict.fromkeys((*counts, "numberAvailable"), 1) | {"observedGeneration": 99}
-        await world.kube.patch(resource, name, {"status": status}, NAMESPACE, subresource="status")
-
     await _configure(world, useDaemonset=True, podMonitor={"enabled": False}, networkPolicy={"disable": True})
     for resource in (resources.NETWORK_POLICIES, resources.POD_MONITORS):
         await until(lambda: world.get(resource, "envoy-proxy") is None, f"no {resource.kind}")  # noqa: B023
     await until(lambda: world.get(resources.DAEMON_SETS, name), "a DaemonSet")
-    await roll_out(resources.DAEMON_SETS)
+    await world.roll_out(resources.DAEMON_SETS)
     await until(lambda: world.get(resources.DEPLOYMENTS, name) is None, "no Deployment")
     await _tamper(
         world, resources.DAEMON_SETS, name, {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}
     )
     await _configure(world, useDaemonset=False)
     await until(lambda: world.get(resources.DEPLOYMENTS, name), "a Deployment")
-    await roll_out(resources.DEPLOYMENTS)
+    await world.roll_out(resources.DEPLOYMENTS)
     await until(lambda: world.get(resources.DAEMON_SETS, name) is None, "no DaemonSet")
 
 
@@ -234,6 +227,7 @@ async def _other_topology(world: World) -> None:
     await world.certificate(everybody)
     async with world.envoy("all-0", everybody):
         await world.ready_pods("all-0", fleet=everybody)
+        await world.roll_out(fleet=everybody)
 
         def piece() -> str:
             found = world.kube.objects(resources.ENDPOINT_SLICES, NAMESPACE)
@@ -243,6 +237,7 @@ async def _other_topology(world: World) -> None:
         await until(piece, "the LoadBalancer's own EndpointSlice")
         await _tamper(world, resources.ENDPOINT_SLICES, piece(), {"endpoints": []})
         await _configure(world, topology="shared")
+        await world.roll_out()
         of_the_cluster = {
             "metadata": {
                 "name": "envoy-lb1-x",

@@ -10,15 +10,11 @@ from feature_world import NAMESPACE, RELEASE_SECONDS, World, typed, until
 
 from kubelb_common import names
 from kubelb_common.kube import resources
-from kubelb_common.kube.port import Object, Resource
+from kubelb_common.kube.port import Object
 from kubelb_manager.xds import protos as pb
 from kubelb_manager.xds.resources import CLUSTER, LISTENER
 
 NAME = f"envoy-{NAMESPACE}"
-READY = {
-    "Deployment": {"updatedReplicas": 1, "availableReplicas": 1},
-    "DaemonSet": {"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 2},
-}
 
 
 async def configure(world: World, **envoy_proxy: Any) -> None:
@@ -28,15 +24,6 @@ async def configure(world: World, **envoy_proxy: Any) -> None:
         await world.kube.create(resources.CONFIGS, typed(resources.CONFIGS, body), "kubelb")
     else:
         await world.kube.patch(resources.CONFIGS, names.CONFIG_NAME, {"spec": spec}, "kubelb")
-
-
-async def roll_out(world: World, resource: Resource, **status: int) -> None:
-    """Play the workload controllers."""
-    await until(lambda: world.get(resource, NAME), f"a {resource.kind}")
-    live = world.get(resource, NAME)
-    assert live is not None
-    done = {"observedGeneration": live["metadata"]["generation"], **(status or READY[resource.kind])}
-    await world.kube.patch(resource, NAME, {"status": done}, NAMESPACE, subresource="status")
 
 
 def bootstrap(world: World) -> dict[str, Any]:
@@ -61,13 +48,12 @@ async def test_the_other_workload_is_ready_before_the_first_goes(world: World) -
         (resources.DAEMON_SETS, resources.DEPLOYMENTS, True),
         (resources.DEPLOYMENTS, resources.DAEMON_SETS, False),
     ):
-        await roll_out(world, other)
+        await world.roll_out(other)
         await configure(world, useDaemonset=daemon_set)
         await until(lambda: world.get(ours, NAME), f"a {ours.kind}")  # noqa: B023
         # No node for any pod, then pods on one node of two: the first workload goes on.
         for count in (0, 1):
-            await roll_out(
-                world,
+            await world.roll_out(
                 ours,
                 desiredNumberScheduled=count * 2,
                 updatedNumberScheduled=count,
@@ -77,7 +63,7 @@ async def test_the_other_workload_is_ready_before_the_first_goes(world: World) -
             )
             await world.quiet()
             assert world.get(other, NAME) is not None
-        await roll_out(world, ours)
+        await world.roll_out(ours)
         await until(lambda: world.get(other, NAME) is None, f"no {other.kind}")  # noqa: B023
 
 

@@ -64,6 +64,9 @@ async def test_a_load_balancer_moves_to_its_own_fleet_and_back(world: World) -> 
             await world.quiet()
             assert _leads_to(world, "envoy-lb1") == names.fleet_label(*FLEET), "no pod of the new fleet is ready yet"
             await world.ready_pods("own-0", fleet=OWN)
+            await world.quiet()
+            assert _leads_to(world, "envoy-lb1") == names.fleet_label(*FLEET), "not all pods of the new fleet are there"
+            await world.roll_out(fleet=OWN)
             await until(lambda: _leads_to(world, "envoy-lb1") == names.fleet_label(*OWN), "the Service leads there")
             selector = world.get(resources.SERVICES, "envoy-lb1")["spec"]["selector"]
             assert selector[names.LABEL_FLEET] == names.fleet_label(*OWN)
@@ -77,6 +80,7 @@ async def test_a_load_balancer_moves_to_its_own_fleet_and_back(world: World) -> 
             await world.certificate()
             async with world.envoy("envoy-1") as again:
                 await world.ready_pods("envoy-1")
+                await world.roll_out(fleet=FLEET)
                 await until(lambda: _leads_to(world, "envoy-lb1") == names.fleet_label(*FLEET), "back again")
                 assert again.has[LISTENER]
                 await until(lambda: not _workload(world, OWN), "its own fleet goes")
@@ -111,6 +115,7 @@ async def test_ingresses_move_to_the_fleet_of_all_tenants_and_back(world: World)
         async with world.envoy("all-0", GLOBAL) as everybody:
             await until(lambda: everybody.backend("b.example.com"), "the global fleet has the routes")
             await world.ready_pods("all-0", fleet=GLOBAL)
+            await world.roll_out(fleet=GLOBAL)
             await until(
                 lambda: _leads_to(world, "envoy-ingress") == names.fleet_label(*GLOBAL), "the Service leads there"
             )

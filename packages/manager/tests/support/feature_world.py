@@ -16,7 +16,7 @@ import grpc.aio
 
 from kubelb_common import names
 from kubelb_common.kube import resources
-from kubelb_common.kube.port import Object
+from kubelb_common.kube.port import Object, Resource
 from kubelb_common.objects import conditions, view
 from kubelb_common.runtime.clock import SystemClock
 from kubelb_common.runtime.leader import Timing
@@ -25,7 +25,7 @@ from kubelb_common.testing.fake_kube import FakeKube
 from kubelb_common.testing.ports import free
 from kubelb_manager.app import Manager
 from kubelb_manager.controllers.xds_identity import XdsIdentity
-from kubelb_manager.desired.envoy_fleet import xds_secret_name
+from kubelb_manager.desired.envoy_fleet import workload_name, xds_secret_name
 from kubelb_manager.ir.model import Endpoint, FleetId
 from kubelb_manager.options import Bind, Options
 from kubelb_manager.xds import protos as pb
@@ -344,6 +344,16 @@ class World:
         else:
             patch = {"endpoints": endpoints}
             await self.kube.patch(resources.ENDPOINT_SLICES, f"{service}-x", patch, fleet.namespace)
+
+    async def roll_out(self, resource: Resource = resources.DEPLOYMENTS, fleet: FleetId = FLEET, **counts: int) -> None:
+        """Play the workload controllers: all pods of a fleet are there, or as many as `counts` says."""
+        name = workload_name(*fleet)
+        await until(lambda: self.get(resource, name, fleet.namespace), f"a {resource.kind}")
+        live = self.get(resource, name, fleet.namespace) or {}
+        wanted = view.get(live, "spec", "replicas", default=2)
+        keys = ("updatedReplicas", "availableReplicas", "desiredNumberScheduled", "updatedNumberScheduled")
+        done = {"observedGeneration": 99, **(counts or dict.fromkeys((*keys, "numberAvailable"), wanted))}
+        await self.kube.patch(resource, name, {"status": done}, fleet.namespace, subresource="status")
 
     async def address(self, service: str, ip: str) -> None:
         """Play the management cluster's load-balancer implementation."""

@@ -23,7 +23,7 @@ class Outcome:
         services: `namespace/name` of the tenant's Services that an Envoy may still have a cluster for.
         copy: the object to keep in the management cluster, None for none.
         settled: False while a word on Programmed is to be expected soon.
-        everywhere: every ready Envoy of the fleet has acknowledged this generation, and there is one.
+        everywhere: the fleet has all its pods, and every one has acknowledged this generation.
         released: nothing in the data plane points at this object's node ports any more.
     """
 

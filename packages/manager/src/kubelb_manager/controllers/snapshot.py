@@ -33,6 +33,7 @@ from kubelb_manager.controllers.gathering import Gathering
 from kubelb_manager.controllers.proxy_text import own_words
 from kubelb_manager.delivery.cache import Cache, FleetProgress
 from kubelb_manager.delivery.messages import Nack
+from kubelb_manager.desired.envoy_fleet import rolled_out
 from kubelb_manager.gather.bundle import Gatherer
 from kubelb_manager.gather.fleets import Fleets
 from kubelb_manager.ir.model import ClientAddress, Endpoint, Fleet, FleetId, HeaderLimits, Origin, Part
@@ -153,7 +154,9 @@ class SnapshotController:
         stores.routes.on_change(lambda change: self._on_object("Route", change))
         stores.load_balancers.on_change(lambda change: self._on_object("LoadBalancer", change))
         stores.services.on_change(self._on_service)
-        self.controller.watch(stores.slices, self._fleet_of_slice)
+        self.controller.watch(stores.slices, self._fleet_of_pods)
+        for informer in (stores.deployments, stores.daemon_sets):
+            self.controller.watch(informer, self._fleet_of_pods, when=_rolled_out)
         stores.addresses.on_change(self._on_addresses)
         stores.tenants.on_change(self._on_tenant)
         stores.api_servers.on_change(lambda _change: self.everybody_again())
@@ -206,8 +209,8 @@ class SnapshotController:
         if _spec_changed(change):
             self._touch(view.name(_either(change)))
 
-    def _fleet_of_slice(self, piece: Object) -> list[ObjectKey]:
-        fleet = self._by_label.get(view.labels(piece).get(names.LABEL_FLEET, ""))
+    def _fleet_of_pods(self, obj: Object) -> list[ObjectKey]:
+        fleet = self._by_label.get(view.labels(obj).get(names.LABEL_FLEET, ""))
         return [ObjectKey(*fleet)] if fleet is not None else []
 
     def _touch(self, namespace: str, *, reassign: bool = False) -> None:
@@ -519,6 +522,7 @@ class SnapshotController:
             latched = state.latched.get(origin) == (view.uid(obj), view.generation(obj)) or _is_latched(obj)
             serving = view_.serving(origin, ours)
             everywhere = standing.phase is Phase.ADOPTED and generation > 0 and serving[0] == serving[1] > 0
+            everywhere = everywhere and (serves or self._fleets.is_complete(fleet))
             refusal = view_.elsewhere.refusal(origin, ours.uid, ours.generation)
             if refusal and standing.phase is not Phase.REFUSED:
                 standing = Standing(Phase.REFUSED, refusal=refusal)
@@ -692,6 +696,11 @@ def _matters(change: Change) -> bool:
     if view.annotations(old) != view.annotations(new) or view.deleting(old) != view.deleting(new):
         return True
     return bool(view.get(old, "status", "service", "ports") != view.get(new, "status", "service", "ports"))
+
+
+def _rolled_out(change: Change) -> bool:
+    old, new = change
+    return old is None or new is None or rolled_out(old) != rolled_out(new)
 
 
 def _spec_changed(change: Change) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from kubelb_common import names
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
+from kubelb_manager.desired.envoy_fleet import rolled_out, workload_name
 from kubelb_manager.gather.stores import Informers
 from kubelb_manager.ir.model import FleetId, Origin
 from kubelb_manager.settings import in_force
@@ -61,6 +62,17 @@ class Fleets:
         target = self.target(origin)
         bound = self.bound(origin)
         return (target,) if bound is None or bound == target else (target, bound)
+
+    def is_complete(self, fleet: FleetId) -> bool:
+        """Whether the fleet has all the pods that it should have, and they are available.
+
+        A Service with `externalTrafficPolicy: Local` that led to the first pod of several would move to that
+        pod's node, and cut what comes in by another.
+        """
+        name = workload_name(*fleet)
+        stores = (self.informers.deployments.store, self.informers.daemon_sets.store)
+        live = (store.get(fleet.namespace, name) for store in stores)
+        return any(obj is not None and rolled_out(obj) for obj in live)
 
     def _topology(self, tenant_namespace: str) -> str:
         """Return the topology in force; it is asked far more often than it changes."""
