@@ -10,7 +10,7 @@ from kubelb_common import names
 from kubelb_common.kube import resources
 from kubelb_common.objects import conditions, view
 from kubelb_e2e.audit import writes_of_agents
-from kubelb_e2e.clusters.base import Capability
+from kubelb_e2e.clusters.base import MANAGEMENT, Capability
 from kubelb_e2e.scenario import Environment
 
 pytestmark = [pytest.mark.needs(Capability.LOAD), pytest.mark.needs(Capability.AUDIT)]
@@ -32,10 +32,15 @@ async def pods(env: Environment) -> list[str]:
     return sorted(ready, key=lambda name: name != leader)
 
 
+def writers(env: Environment) -> list[str]:
+    """Return which manager made each write in the management cluster, in order."""
+    found = writes_of_agents(env.lab)
+    return [each.source for each in found if each.cluster == MANAGEMENT and each.user.endswith(f":{APP}")]
+
+
 def terms(env: Environment, before: int) -> list[str]:
-    """Return which manager wrote, in the order of their writes, each term once."""
-    fresh = [each for each in writes_of_agents(env.lab)[before:] if each.user.endswith(f":{APP}")]
-    return [source for source, _ in itertools.groupby(each.source for each in fresh)]
+    """Return which manager wrote after the first `before` writes, in order, each term once."""
+    return [source for source, _ in itertools.groupby(writers(env)[before:])]
 
 
 @pytest.mark.parametrize("victim", ["leader", "follower"])
@@ -46,7 +51,7 @@ async def test_one_of_two_managers_is_killed_under_load(env: Environment, victim
     await tenant.ingress("web", (host, "/", "echo"))
     address = await env.served(tenant, "web", host)
     both = await env.wait.eventually("pod", lambda: pods(env))
-    before = len(writes_of_agents(env.lab))
+    before = len(writers(env))
     async with env.traffic.load(address, host, rate=300) as tally:
         name = both[0] if victim == "leader" else both[1]
         await env.management.delete(resources.PODS, name, names.MANAGER_NAMESPACE, grace_period_seconds=0)
@@ -73,7 +78,7 @@ async def test_managers_are_replaced_in_order_under_load(env: Environment) -> No
     await tenant.ingress("web", (host, "/", "echo"))
     address = await env.served(tenant, "web", host)
     both = await env.wait.eventually("pod", lambda: pods(env))
-    before = len(writes_of_agents(env.lab))
+    before = len(writers(env))
     async with env.traffic.load(address, host, rate=300) as tally:
         restart = {"spec": {"template": {"metadata": {"annotations": {"restarted": host}}}}}
         await env.management.patch(resources.DEPLOYMENTS, APP, restart, names.MANAGER_NAMESPACE)
