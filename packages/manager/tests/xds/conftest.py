@@ -32,15 +32,10 @@ from kubelb_manager.ir.model import (
     TcpListener,
 )
 from kubelb_manager.xds import protos as pb
-from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, ResourceTable
+from kubelb_manager.xds.readable import readable
+from kubelb_manager.xds.resources import ResourceTable
 
 ROOT = Path(__file__).parents[4]
-MESSAGES = {
-    CLUSTER: pb.Cluster,
-    ENDPOINTS: pb.ClusterLoadAssignment,
-    LISTENER: pb.Listener,
-    ROUTES: pb.RouteConfiguration,
-}
 
 
 def read_fleet(raw: dict[str, Any]) -> Fleet:
@@ -79,19 +74,6 @@ def _table(raw: dict[str, Any]) -> RouteTable:
 
 def _action(raw: dict[str, Any]) -> Action:
     return Forward(raw["forward"]) if "forward" in raw else Respond(raw["respond"])
-
-
-def readable(table: ResourceTable) -> dict[str, list[Any]]:
-    """Messages as mappings, by type, with the text of `Any`s opened."""
-    shown = {
-        url.rpartition(".")[2]: [
-            pb.MessageToDict(MESSAGES[url].FromString(each.body), preserving_proto_field_name=True)
-            for each in table[url].values()
-        ]
-        for url in MESSAGES
-    }
-    plain: dict[str, list[Any]] = json.loads(json.dumps(shown))  # no OrderedDicts
-    return plain
 
 
 def envoy_says(table: ResourceTable, folder: Path) -> str:

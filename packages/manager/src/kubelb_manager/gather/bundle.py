@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from kubelb_common import names
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
 from kubelb_manager.desired.network_policy import Egress
-from kubelb_manager.gather.resolver import Resolver
 from kubelb_manager.gather.stores import Informers, ready_pods
 from kubelb_manager.ir.model import FleetId, Origin
 from kubelb_manager.ports.table import PortKey, from_status
@@ -20,12 +20,19 @@ from kubelb_manager.translate.context import Context, hostnames_of, nodes_from, 
 from kubelb_manager.translate.egress import egress
 
 
+class HostAddresses(Protocol):
+    """Who knows the addresses of host names (`gather.resolver` in a manager)."""
+
+    def known(self, wanted: Iterable[str], /) -> dict[str, tuple[str, ...]]:
+        """Return the addresses of those names of which some are known."""
+
+
 @dataclass(slots=True)
 class Gatherer:
     """Reads the stores. Contexts are kept while what they are made from is the same."""
 
     informers: Informers
-    resolver: Resolver
+    resolver: HostAddresses
     namespace: str
     _contexts: dict[str, tuple[tuple[object, ...], Context]] = field(default_factory=dict)
 

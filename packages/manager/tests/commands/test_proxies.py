@@ -1,0 +1,109 @@
+"""What a manager knows of its Envoys, and how `kubelb-manager proxies` asks for it and prints it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+from feature_world import World, until
+from manager_program import Hub
+
+from kubelb_common.kube import resources
+from kubelb_common.kube.errors import Forbidden
+from kubelb_manager.xds.resources import CLUSTER
+
+
+async def test_every_envoy_is_seen_by_stream_or_slice(managed: tuple[Hub, World]) -> None:
+    world = managed[1]
+    await world.onboard()
+    await world.route("r1", "a.example.com", {"echo": 30001})
+    await world.certificate()
+    async with world.envoy() as good, world.envoy("envoy-1") as bad:
+        bad.refuse = lambda url, _name, _body: "no\nsuch\x1b[31mfilter" if url == CLUSTER else None
+        await world.ready_pods("envoy-0", "envoy-2")
+        await until(lambda: good.backend("a.example.com"), "served")
+
+        def seen() -> dict[str, Any]:
+            return {item["pod"]: item for item in world.manager.proxies()["proxies"]}
+
+        await until(lambda: seen().get("envoy-1", {}).get("refusals"), "the refusal is told")
+        found = seen()
+        assert list(found) == ["envoy-0", "envoy-1", "envoy-2"]
+        assert {item["fleet"] for item in found.values()} == {"tenant-a/shared"}
+        flags = {pod: (item["ready"], item["connected"]) for pod, item in found.items()}
+        assert flags == {"envoy-0": (True, True), "envoy-1": (False, True), "envoy-2": (True, False)}
+        await until(lambda: _is_current(seen()["envoy-0"]), "the good one has acknowledged everything")
+        assert found["envoy-1"]["generation"]["acknowledged"] == 0
+        (refusal,) = found["envoy-1"]["refusals"]
+        assert (refusal["type"], refusal["message"]) == ("Cluster", "no such [31mfilter")
+        assert found["envoy-2"]["refusals"] == []
+    json.dumps(world.manager.proxies())
+
+
+def _is_current(item: dict[str, Any]) -> bool:
+    return bool(item["generation"]["acknowledged"] == item["generation"]["current"] > 0)
+
+
+def manager_pod(hub: Hub, name: str, ready: str = "True") -> None:
+    metadata = {"name": name, "namespace": "kubelb", "labels": {"app.kubernetes.io/name": "kubelb-manager"}}
+    pod = {
+        "metadata": metadata,
+        "spec": {"containers": [{"name": "manager", "image": "manager"}]},
+        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+    }
+    hub.kube.put(resources.PODS, pod)
+
+
+def answers(hub: Hub, pod: str, *entries: dict[str, Any], complete: bool = True) -> None:
+    hub.kube.proxied[f"pods/kubelb/{pod}:8081/proxy/proxies"] = {"complete": complete, "proxies": list(entries)}
+
+
+def entry(pod: str, fleet: str = "tenant-a/shared", **more: Any) -> dict[str, Any]:
+    plain = {"ready": True, "connected": True, "generation": {"current": 7, "acknowledged": 7}, "refusals": []}
+    return {"fleet": fleet, "pod": pod, "node": "node-1", **plain, **more}
+
+
+async def test_the_manager_is_asked_through_the_api_server(hub: Hub) -> None:
+    manager_pod(hub, "manager-1")
+    refusal = {"type": "Listener", "names": ["http"], "message": "bad\x1b[0m filter"}
+    behind = entry("envoy-1", "tenant-b/shared", generation={"current": 7, "acknowledged": 5}, refusals=[refusal])
+    answers(hub, "manager-1", entry("envoy-0"), behind)
+    lines = (await hub.good("proxies")).stdout.splitlines()
+    assert lines[0].split() == ["FLEET", "POD", "NODE", "READY", "CONNECTED", "GENERATION", "REFUSALS"]
+    assert lines[1].split() == ["tenant-a/shared", "envoy-0", "node-1", "yes", "yes", "7/7", "-"]
+    assert lines[2].split()[:6] == ["tenant-b/shared", "envoy-1", "node-1", "yes", "yes", "5/7"]
+    assert lines[2].endswith("Listener: bad [0m filter")
+    shown = yaml.safe_load((await hub.good("proxies", "--fleet", "tenant-b", "-o", "yaml")).stdout)
+    assert [item["pod"] for item in shown["items"]] == ["envoy-1"]
+    assert json.loads((await hub.good("proxies", "--fleet", "none", "-o", "json")).stdout) == {"items": []}
+
+
+async def test_of_several_managers_the_one_that_knows_all_is_believed(hub: Hub) -> None:
+    manager_pod(hub, "manager-1")
+    manager_pod(hub, "manager-2")
+    manager_pod(hub, "manager-3", ready="False")
+    answers(hub, "manager-1", entry("envoy-0"), complete=False)
+    answers(hub, "manager-2", entry("envoy-0"), entry("envoy-1"))
+    found = json.loads((await hub.good("proxies", "-o", "json")).stdout)["items"]
+    assert [item["pod"] for item in found] == ["envoy-0", "envoy-1"]
+    answers(hub, "manager-2", entry("envoy-1"), complete=False)
+    result = await hub.good("proxies", "-o", "json")
+    assert [item["pod"] for item in json.loads(result.stdout)["items"]] == ["envoy-0", "envoy-1"]
+    assert "no manager knows all proxies" in result.stderr
+
+
+async def test_faults_are_one_line(hub: Hub) -> None:
+    async def said() -> str:
+        result = await hub.run("proxies")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.count("\n") == 1
+        return result.stderr
+
+    assert "no manager is ready in namespace kubelb (0 pods" in await said()
+    manager_pod(hub, "manager-1")
+    assert "serves no /proxies on port 8081" in await said()
+    answers(hub, "manager-1")
+    assert "There are no proxies." in (await hub.good("proxies")).stderr
+    hub.kube.fail_next("get", "pods/proxy", Forbidden(403, "Forbidden", "you cannot get pods/proxy"))
+    assert "you cannot get pods/proxy; this needs the kubeconfig of an admin" in await said()
