@@ -141,7 +141,8 @@ async def test_a_name_that_cannot_be_is_refused_and_touches_nobody(world: World,
     await world.onboard()
     await world.quiet()
     before = world.get(resources.NAMESPACES, "tenant-a", None)
-    bad = typed(resources.TENANTS, {"metadata": {"name": name}, "spec": {}})
+    metadata = {"name": name, "finalizers": [names.FINALIZER]}  # as an older release held it
+    bad = typed(resources.TENANTS, {"metadata": metadata, "spec": {}})
     await world.kube.create(resources.TENANTS, bad)
 
     def ready() -> dict:
@@ -186,7 +187,8 @@ async def _lose(world: World) -> None:
 async def test_what_a_lost_tenant_left_is_swept_when_another_takes_its_name(world: World) -> None:
     await world.onboard()
     await world.route("r1", "a.example.com", {"echo": 30001})
-    await until(lambda: view.finalizers(world.get(resources.ROUTES, "r1")), "held")
+    theirs = {"metadata": {"finalizers": [names.FINALIZER, "example.com/never"]}}
+    await world.kube.patch(resources.ROUTES, "r1", theirs, "tenant-a")
     before = view.uid(world.get(resources.NAMESPACES, "tenant-a", None))
     await _lose(world)
     body = typed(resources.TENANTS, {"metadata": {"name": "a"}, "spec": {}})
