@@ -19,7 +19,6 @@ from kubelb_common.runtime.leader import Alone, Elector, Timing
 from kubelb_common.runtime.supervisor import Supervisor
 from kubelb_common.telemetry import logs
 from kubelb_common.telemetry.health import HealthServer
-from kubelb_manager.bootstrap.render import BootstrapOptions, TlsFiles
 from kubelb_manager.controllers.board import Board
 from kubelb_manager.controllers.config import ConfigController
 from kubelb_manager.controllers.envoy_fleet import EnvoyFleetController
@@ -39,7 +38,7 @@ from kubelb_manager.controllers.xds_identity import XdsIdentity
 from kubelb_manager.delivery.cache import Cache
 from kubelb_manager.delivery.identity import is_manager, refusal
 from kubelb_manager.delivery.server import XdsServer
-from kubelb_manager.desired.envoy_fleet import XDS_MOUNT
+from kubelb_manager.gather.bootstraps import bootstrap_options
 from kubelb_manager.gather.bundle import Gatherer
 from kubelb_manager.gather.fleets import Fleets
 from kubelb_manager.gather.resolver import Resolver
@@ -99,11 +98,6 @@ class Manager:
         self.snapshot = SnapshotController(
             gatherer, fleets, self.cache, gathering, Generator(), self.board, clock, connect
         )
-        bootstrap = BootstrapOptions(
-            xds_host=options.xds_host,
-            xds_port=options.xds_port,
-            tls=TlsFiles(directory=XDS_MOUNT, server_name=options.xds_host, sds_directory=XDS_MOUNT),
-        )
         writer = Fenced(client, lambda: self.leadership.may_write)
         identity.write_through(writer)
         hub = Hub(writer, self.informers, clock)
@@ -115,7 +109,7 @@ class Manager:
             namespace=options.namespace,
             image=options.envoy_image,
             agent_image=options.agent_image,
-            bootstrap=bootstrap,
+            bootstrap=bootstrap_options(options),
             clock=clock,
         )
         for informer in self.informers.all():

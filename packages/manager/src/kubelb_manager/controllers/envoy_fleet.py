@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 
 from kubelb_common import names
 from kubelb_common.kube import resources
@@ -19,16 +18,17 @@ from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.controller import DONE, Again, Controller, Result
 from kubelb_common.runtime.keys import ObjectKey
 from kubelb_common.runtime.store import Change
-from kubelb_manager.bootstrap.render import BootstrapOptions, OverloadLimits, render, sds_files
+from kubelb_manager.bootstrap.render import BootstrapOptions, sds_files
 from kubelb_manager.controllers import apply
 from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.controllers.xds_identity import XdsIdentity
 from kubelb_manager.desired import envoy_fleet as desired
 from kubelb_manager.desired import service as desired_service
+from kubelb_manager.gather.bootstraps import bootstrap_text
 from kubelb_manager.gather.fleets import Fleets
 from kubelb_manager.ir.model import FleetId, Origin
 from kubelb_manager.settings import in_force
-from kubelb_manager.settings.merged import EnvoySettings, Overload, envoy
+from kubelb_manager.settings.merged import EnvoySettings, envoy
 
 #: Certificates are looked at this often; they are renewed at two thirds of their life.
 _CERTIFICATE_PERIOD = 12 * 3600.0
@@ -58,7 +58,7 @@ class EnvoyFleetController:
         self._image = image
         self._agent_image = agent_image
         self._bootstrap = bootstrap
-        self._text = functools.lru_cache(maxsize=64)(self._render)
+        self._text = functools.lru_cache(maxsize=64)(functools.partial(bootstrap_text, bootstrap))
         self._clock = clock
         #: When a fleet's certificate was last looked at; objects come far more often than it changes.
         self._looked_at: dict[FleetId, float] = {}
@@ -176,12 +176,6 @@ class EnvoyFleetController:
         # The old pods serve until the new ones do: a switch costs no request, and leaves nothing (defect 64).
         if desired.rolled_out(stored):
             await apply.remove(self._hub, other, self._workload(other, fleet))
-
-    def _render(self, overload: Overload) -> str:
-        if not overload.enabled:
-            return render(self._bootstrap)
-        limits = OverloadLimits(max_heap_bytes=overload.max_heap_bytes, max_connections=overload.max_connections)
-        return render(replace(self._bootstrap, overload=limits))
 
     async def _members(self, fleet: FleetId, goal: Object | None) -> None:
         live = self._hub.live(resources.SERVICES, fleet.namespace, names.fleet_members(*fleet))

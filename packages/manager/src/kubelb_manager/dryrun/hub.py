@@ -12,10 +12,10 @@ from kubelb_common.kube.port import KubeClient, Object
 from kubelb_common.objects import view
 from kubelb_common.runtime.clock import SystemClock
 from kubelb_common.runtime.informer import Informer
-from kubelb_manager.bootstrap.render import BootstrapOptions, TlsFiles, render
-from kubelb_manager.desired import envoy_fleet, service
+from kubelb_manager.desired import envoy_fleet, monitoring, network_policy, service
 from kubelb_manager.desired import tenant as desired
 from kubelb_manager.dryrun.read import Found, Unreadable
+from kubelb_manager.gather.bootstraps import bootstrap_options, bootstrap_text
 from kubelb_manager.gather.bundle import Gatherer
 from kubelb_manager.gather.fleets import Fleets
 from kubelb_manager.gather.stores import Informers
@@ -23,13 +23,15 @@ from kubelb_manager.ir.model import Fleet, FleetId, Origin
 from kubelb_manager.options import Options
 from kubelb_manager.ports import declared
 from kubelb_manager.ports.table import PortKey, allocate, from_status
-from kubelb_manager.settings.merged import envoy
+from kubelb_manager.settings.merged import EnvoySettings, envoy
 from kubelb_manager.translate.context import Context, hostnames_of
 from kubelb_manager.translate.load_balancer import translate_load_balancer
 from kubelb_manager.translate.merge import merge
 from kubelb_manager.translate.result import Translated
 from kubelb_manager.translate.route import translate_route
 
+#: Stands for the token between a pod's hook and its agent, which is made from the authority's key.
+_TOKEN = "made-by-the-manager"  # noqa: S105 - it is none
 _TENANTS_OWN = ("Route", "LoadBalancer", "Addresses")
 _CONVERTED = {"ServiceCIDR": "service_cidrs", "Node": "nodes", "Service": "services"}
 _OURS = {
@@ -89,6 +91,7 @@ class _Hub:
         self._gatherer = Gatherer(self._informers, Known(resolved), options.namespace)
         self._fleets = Fleets(self._informers, options.namespace)
         self._out = Judged()
+        self._guarded: set[str] = set()
 
     def take(self, found: Iterable[Found]) -> None:
         seen: dict[tuple[str, str, str], str] = {}
@@ -215,14 +218,35 @@ class _Hub:
         options = self._options
         owner = None if fleet == self._fleets.shared_by_all else self._gatherer.tenant(fleet.namespace)
         config = self._informers.configs.store.get(options.namespace, names.CONFIG_NAME)
-        bootstrap = BootstrapOptions(
-            xds_host=options.xds_host, xds_port=options.xds_port, tls=TlsFiles(server_name=options.xds_host)
-        )
         settings = envoy(config, owner)
         workload = envoy_fleet.workload(
-            owner, *fleet, bootstrap=render(bootstrap), image=options.envoy_image, settings=settings
+            owner,
+            *fleet,
+            bootstrap=bootstrap_text(bootstrap_options(options), settings.overload),
+            image=options.envoy_image,
+            agent=envoy_fleet.Agent(options.agent_image, _TOKEN),
+            settings=settings,
         )
         self._out.kubernetes += [service.members(owner, fleet), workload]
+        if view.kind(workload) == "Deployment":
+            self._out.kubernetes.append(monitoring.disruption_budget(workload))
+        if fleet.namespace not in self._guarded:
+            self._guarded.add(fleet.namespace)
+            self._guards(fleet.namespace, owner, settings)
+
+    def _guards(self, namespace: str, owner: Object | None, settings: EnvoySettings) -> None:
+        """What all fleets of a namespace share."""
+        if settings.network_policy:
+            served = [namespace] if owner is not None else self._gatherer.tenant_namespaces()
+            policy = network_policy.fleet_policy(
+                namespace,
+                self._gatherer.egress(served),
+                manager_namespace=self._options.namespace,
+                owner=owner,
+            )
+            self._out.kubernetes.append(policy)
+        if settings.pod_monitor:
+            self._out.kubernetes.append(monitoring.pod_monitor(namespace, owner))
 
 
 def _by_name(objects: list[Object]) -> list[Object]:
