@@ -10,7 +10,7 @@ from feature_world import World, until
 from manager_program import Hub
 
 from kubelb_common.kube import resources
-from kubelb_common.kube.errors import Forbidden
+from kubelb_common.kube.errors import Forbidden, ServerError
 from kubelb_manager.xds.resources import CLUSTER
 
 
@@ -79,18 +79,21 @@ async def test_the_manager_is_asked_through_the_api_server(hub: Hub) -> None:
     assert json.loads((await hub.good("proxies", "--fleet", "none", "-o", "json")).stdout) == {"items": []}
 
 
-async def test_of_several_managers_the_one_that_knows_all_is_believed(hub: Hub) -> None:
+async def test_of_several_managers_each_tells_of_its_own(hub: Hub) -> None:
+    """A proxy is connected to one of them; the others know it by its slice alone."""
     manager_pod(hub, "manager-1")
     manager_pod(hub, "manager-2")
     manager_pod(hub, "manager-3", ready="False")
-    answers(hub, "manager-1", entry("envoy-0"), complete=False)
-    answers(hub, "manager-2", entry("envoy-0"), entry("envoy-1"))
+    away = {"connected": False, "generation": {"current": 7, "acknowledged": 0}}
+    answers(hub, "manager-1", entry("envoy-0"), entry("envoy-1", **away), complete=False)
+    answers(hub, "manager-2", entry("envoy-0", **away), entry("envoy-1"), complete=False)
     found = json.loads((await hub.good("proxies", "-o", "json")).stdout)["items"]
-    assert [item["pod"] for item in found] == ["envoy-0", "envoy-1"]
-    answers(hub, "manager-2", entry("envoy-1"), complete=False)
+    assert [(item["pod"], item["connected"]) for item in found] == [("envoy-0", True), ("envoy-1", True)]
+    hub.kube.fail_next("get", "pods/proxy", ServerError(503, "ServiceUnavailable", "no answer"))
     result = await hub.good("proxies", "-o", "json")
-    assert [item["pod"] for item in json.loads(result.stdout)["items"]] == ["envoy-0", "envoy-1"]
-    assert "no manager knows all proxies" in result.stderr
+    found = json.loads(result.stdout)["items"]
+    assert [(item["pod"], item["connected"]) for item in found] == [("envoy-0", False), ("envoy-1", True)]
+    assert "manager manager-1 does not answer" in result.stderr
 
 
 async def test_faults_are_one_line(hub: Hub) -> None:
