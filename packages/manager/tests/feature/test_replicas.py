@@ -64,8 +64,10 @@ async def test_programmed_counts_the_envoys_of_all_replicas(several: Several) ->
         await world.ready_pods("envoy-0", "envoy-1")
         await world.address("envoy-ingress", "198.51.100.1")
         await until(lambda: one.backend("a.example.com"), "the leader's Envoy serves")
-        await until(lambda: leader.manager.snapshot.controller.is_idle, "the leader has seen it")
-        assert programmed(world, "r1") != "True"
+        said = lambda: world.condition(resources.ROUTES, "r1", "Programmed")  # noqa: E731
+        await until(said, "a word on Programmed")
+        assert said()["reason"] == "PartiallyAcknowledged", said()
+        assert "1/2" in said()["message"]
         two.listens.set()
         await until(lambda: two.backend("a.example.com"), "the follower's Envoy serves")
         await until(lambda: programmed(world, "r1") == "True", "programmed")
