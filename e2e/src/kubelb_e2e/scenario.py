@@ -40,14 +40,14 @@ class Tenant:
         """Create an object in the scenario's namespace."""
         return await self.client.create(resource, obj, view.namespace(obj) or self.namespace)
 
-    async def app(self, name: str, *, replicas: int = 1, port: int = 80, target: int = ECHO_HTTP) -> None:
-        """Deploy an echo application and a ClusterIP Service for it."""
-        await self.apply(resources.DEPLOYMENTS, self.echo(name, self.namespace, replicas=replicas))
+    async def app(self, name: str, *, replicas: int = 1, port: int = 80, target: int = ECHO_HTTP, **more: Any) -> None:
+        """Deploy an echo application (see `echo` for `more`) and a ClusterIP Service for it."""
+        await self.apply(resources.DEPLOYMENTS, self.echo(name, self.namespace, replicas=replicas, **more))
         await self.service(name, app=name, port=port, target=target)
 
-    def echo(self, name: str, namespace: str, *, replicas: int = 1) -> Object:
-        """Return a Deployment of the echo application."""
-        return echo(name, namespace, replicas=replicas, image=self.image(ECHO_IMAGE))
+    def echo(self, name: str, namespace: str, *, replicas: int = 1, **more: Any) -> Object:
+        """Return a Deployment of the echo application; `more` as of the function `echo`."""
+        return echo(name, namespace, replicas=replicas, image=self.image(ECHO_IMAGE), **more)
 
     async def service(self, name: str, *, app: str, port: int = 80, target: int = ECHO_HTTP) -> Object:
         """Create a ClusterIP Service over an application's pods."""
@@ -67,6 +67,19 @@ class Tenant:
             "ports": [{"name": "tcp", "port": port, "targetPort": target, "protocol": "TCP"}],
         }
         return await self.apply(resources.SERVICES, wanted)
+
+    async def expose(self, name: str, *ports: tuple[str, int, str], app: str, **spec: Any) -> Object:
+        """Create a Service of type LoadBalancer over an echo application.
+
+        Ports are (name, port, protocol), each served by the application's port of that protocol; `spec` is added.
+        """
+        wanted = builders.service(name, self.namespace).selector(app=app).build()
+        wanted["spec"] |= {"type": "LoadBalancer", "ports": [port(*each) for each in ports], **spec}
+        return await self.apply(resources.SERVICES, wanted)
+
+    async def change(self, resource: Resource, name: str, patch: Object) -> Object:
+        """Merge a patch into an object of the scenario's namespace."""
+        return await self.client.patch(resource, name, patch, self.namespace)
 
     async def get(self, resource: Resource, name: str) -> Object:
         """Read an object of the scenario's namespace; an absent one fails a wait's check."""
@@ -102,6 +115,11 @@ class Tenant:
         await self.client.delete(resource, name, self.namespace)
 
 
+def port(name: str, number: int, protocol: str = "TCP") -> Object:
+    """Return a Service's port that the echo application serves."""
+    return {"name": name, "port": number, "targetPort": ECHO_TCP, "protocol": protocol}
+
+
 @dataclass(slots=True)
 class Environment:
     """A lab with the product in it, and the scenario's namespaces."""
@@ -129,6 +147,16 @@ class Environment:
             return await self.management.get(resources.ROUTES, view.uid(source), tenant.hub_namespace)
         except NotFound as error:
             raise AssertionError(f"no Route for Ingress {ingress_name}") from error
+
+    async def answers(self, address: str, port: int, protocol: str) -> str:
+        """Wait until the echo application answers over tcp or udp; return what was met."""
+
+        async def check() -> str:
+            met = await self.traffic.ask(address, port, protocol)
+            assert met, f"nobody answers at {address}:{port}/{protocol}"
+            return met
+
+        return await self.wait.eventually("served", check)
 
     async def condition(self, resource: Resource, name: str, namespace: str, type_: str) -> dict[str, Any]:
         """Return a condition of an object in the management cluster; empty if it is not there."""
@@ -167,12 +195,22 @@ class Environment:
         await self.wait.eventually("pod", check)
 
 
-def echo(name: str, namespace: str, *, replicas: int = 1, image: str = ECHO_IMAGE) -> Object:
-    """Return a Deployment of the echo application, with an HTTP and a TCP port."""
+def echo(
+    name: str, namespace: str, *, replicas: int = 1, image: str = ECHO_IMAGE, node: str = "", drain: int = 0
+) -> Object:
+    """Return a Deployment of the echo application, with HTTP, TCP and UDP.
+
+    `node` binds its pods to a node; with `drain` a pod goes on accepting for so many seconds after it was told to end.
+    """
     container: Object = {
         "name": "echo",
         "image": image,
-        "ports": [{"containerPort": ECHO_HTTP}, {"containerPort": ECHO_TCP}],
+        "ports": [
+            {"containerPort": ECHO_HTTP},
+            {"containerPort": ECHO_TCP},
+            {"containerPort": ECHO_TCP, "protocol": "UDP"},
+        ],
+        "env": [{"name": "DRAIN", "value": str(drain)}],
         "readinessProbe": {"tcpSocket": {"port": ECHO_HTTP}, "periodSeconds": 1},
     }
     return {
@@ -184,7 +222,11 @@ def echo(name: str, namespace: str, *, replicas: int = 1, image: str = ECHO_IMAG
             "selector": {"matchLabels": {"app": name}},
             "template": {
                 "metadata": {"labels": {"app": name}},
-                "spec": {"containers": [container], "terminationGracePeriodSeconds": 5},
+                "spec": {
+                    "containers": [container],
+                    "terminationGracePeriodSeconds": 5 + drain,
+                    **({"nodeName": node} if node else {}),
+                },
             },
         },
     }

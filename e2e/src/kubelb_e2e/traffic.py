@@ -79,6 +79,11 @@ class Traffic:
         _, found = await self._call("get", address=address, port=port, host=host, path=path, timeout=timeout)
         return Answer(found["status"], found["body"], found["headers"], found["error"])
 
+    async def ask(self, address: str, port: int, protocol: str, *, timeout: float = 5) -> str:
+        """Send one line to the echo application over tcp or udp; return what was met, nothing if nobody answered."""
+        _, found = await self._call("get", address=address, port=port, protocol=protocol, timeout=timeout)
+        return str(found["body"])
+
     async def until(
         self,
         address: str,
@@ -105,21 +110,27 @@ class Traffic:
     async def load(
         self,
         address: str,
-        host: str,
+        host: str = "",
         path: str = "/",
         *,
         port: int = 80,
+        protocol: str = "http",
         connections: int = 4,
         fresh: int = 2,
         rate: float = 200,
         good: Sequence[int] = (200,),
     ) -> AsyncIterator[Tally]:
-        """Send requests all the time while the block runs; the tally is filled when it ends."""
+        """Send requests all the time while the block runs; the tally is filled when it ends.
+
+        `protocol` is http, or tcp or udp for lines to the echo application; then `bodies` counts the pods that were
+        met, with ` proxy` after those that were sent a PROXY header.
+        """
         tally = Tally()
         number, _ = await self._call(
             "load",
             address=address,
             port=port,
+            protocol=protocol,
             host=host,
             path=path,
             connections=connections,

@@ -9,6 +9,10 @@ an `id`; each output line answers one. Standard library only, so that it starts 
     {"id": 4, "op": "until", ...as get..., "status": 200, "interval": 0.005, "seconds": 30}
     {"id": 5, "op": "tcp", "address": ..., "port": ..., "send": "text"}
 
+A load speaks HTTP, or with `"protocol": "tcp"` or `"udp"` lines with the echo application: a request is a line that has
+to come back. On TCP, a connection that is kept and is cut is a failure; what a request met is the pod's name, followed
+by ` proxy` if the application was sent a PROXY header.
+
 Every load is bounded by MAX_SECONDS and MAX_REQUESTS. Whatever is not an expected answer is a failure, a cut or
 refused connection included.
 """
@@ -59,6 +63,103 @@ class Connection:
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
+
+
+class Lines:
+    """One TCP connection with the echo application."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._address = address
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._met = ""
+        self._count = 0
+
+    async def request(self, _host: str, _path: str, *, keep: bool) -> tuple[int, str, dict[str, str]]:
+        """Send a line and read it back; return 200 and what was met. Raises OSError or EOFError when it is cut."""
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(self._address, self._port)
+            self._met = (await _line(self._streams[0])).strip()
+        reader, writer = self._streams
+        self._count += 1
+        sent = f"ping {self._count}"
+        writer.write(sent.encode() + b"\n")
+        while (line := await _line(reader)) != sent:
+            if not line.startswith("proxy "):
+                raise ValueError(line)
+            self._met += " proxy"
+        if not keep:
+            self.close()
+        return 200, self._met, {}
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+async def _line(reader: asyncio.StreamReader) -> str:
+    data = await reader.readline()
+    if not data.endswith(b"\n"):
+        raise EOFError
+    return data[:-1].decode("utf-8", "replace")
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    """One UDP socket that asks the echo application; late answers to earlier questions are passed over."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._peer = (address, port)
+        self._transport: asyncio.DatagramTransport | None = None
+        self._answer: asyncio.Future[str] | None = None
+        self._sent = ""
+        self._count = 0
+
+    def datagram_received(self, data: bytes, _addr: object) -> None:
+        """Take an answer, `<pod> <what was sent>`."""
+        pod, _, text = data.decode("utf-8", "replace").partition(" ")
+        if text == self._sent and self._answer is not None and not self._answer.done():
+            self._answer.set_result(pod)
+
+    def error_received(self, exc: Exception) -> None:
+        """Pass on that the port is closed."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(exc)
+
+    async def request(self, _host: str, _path: str, *, keep: bool) -> tuple[int, str, dict[str, str]]:
+        """Ask and wait for the answer; return 200 and the pod's name."""
+        loop = asyncio.get_running_loop()
+        if self._transport is None:
+            self._transport, _ = await loop.create_datagram_endpoint(lambda: self, remote_addr=self._peer)
+        self._count += 1
+        self._sent, self._answer = f"ping {self._count}", loop.create_future()
+        self._transport.sendto(self._sent.encode())
+        pod = await self._answer
+        if not keep:
+            self.close()
+        return 200, pod, {}
+
+    def close(self) -> None:
+        """End the flow."""
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+
+Dialogue = Connection | Lines | Datagrams
+
+
+def dialogue(command: Message) -> Dialogue:
+    """Return a connection of the command's protocol, not open yet."""
+    address, port = command["address"], int(command["port"])
+    match command.get("protocol", "http"):
+        case "tcp":
+            return Lines(address, port)
+        case "udp":
+            return Datagrams(address, port)
+        case _:
+            return Connection(address, port)
 
 
 async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
@@ -127,7 +228,7 @@ class Load:
 
     async def send(self, command: Message, *, keep: bool, pause: float) -> None:
         """Send one request after the other."""
-        connection = Connection(command["address"], int(command["port"]))
+        connection = dialogue(command)
         good = set(command.get("good", [200]))
         ends = time.monotonic() + MAX_SECONDS
         while not self.stopping.is_set() and time.monotonic() < ends and self.tally.requests < MAX_REQUESTS:
@@ -149,11 +250,11 @@ class Load:
         return self.tally.answer()
 
 
-async def ask(connection: Connection, command: Message, *, keep: bool) -> tuple[str, str]:
+async def ask(connection: Dialogue, command: Message, *, keep: bool) -> tuple[str, str]:
     """Send one request; return the status or the name of what went wrong, and the body."""
     try:
         async with asyncio.timeout(float(command.get("timeout", TIMEOUT))):
-            status, body, _ = await connection.request(command["host"], command.get("path", "/"), keep=keep)
+            status, body, _ = await connection.request(command.get("host", ""), command.get("path", "/"), keep=keep)
     except TimeoutError:
         connection.close()
         return "timeout", ""
@@ -165,10 +266,12 @@ async def ask(connection: Connection, command: Message, *, keep: bool) -> tuple[
 
 async def get(command: Message) -> Message:
     """One request on its own connection."""
-    connection = Connection(command["address"], int(command["port"]))
+    connection = dialogue(command)
     try:
         async with asyncio.timeout(float(command.get("timeout", TIMEOUT))):
-            status, body, headers = await connection.request(command["host"], command.get("path", "/"), keep=False)
+            status, body, headers = await connection.request(
+                command.get("host", ""), command.get("path", "/"), keep=False
+            )
     except TimeoutError:
         return {"status": 0, "error": "timeout", "body": "", "headers": {}}
     except (OSError, EOFError, ValueError) as error:

@@ -106,7 +106,7 @@ class World:
         self.tenant = FakeKube(
             namespaces=["shop", "blog", "kubelb"], garbage_collection=True, seed=0 if hub is None else 1
         )
-        self.hub = hub or FakeKube(namespaces=[TENANT_NS], crds=crds())
+        self.hub = hub or FakeKube(namespaces=[TENANT_NS], crds=crds(), garbage_collection=True)
         self.manager = Manager(self.hub)
         self.options: dict[str, object] = {"node_address_type": "InternalIP", "leader_election": False}
         self._tasks: list[asyncio.Task[None]] = []

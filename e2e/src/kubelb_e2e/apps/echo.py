@@ -1,8 +1,9 @@
-"""Echo server: says who answered and what arrived, over HTTP and TCP. Standard library only, few imports.
+"""Echo server: says who answered and what arrived, over HTTP, TCP and UDP. Standard library only, few imports.
 
 Environment:
     HTTP_PORT    default 8080; 0 switches HTTP off
     TCP_PORT     default 9000; 0 switches TCP off
+    UDP_PORT     default 9000; 0 switches UDP off
     POD_NAME     default HOSTNAME;  NAMESPACE, NODE_NAME: shown when set;  TEXT: added to every answer
     READY_AFTER  seconds after the start during which `/ready` answers 503, default 0
     DRAIN        seconds for which it goes on accepting after SIGTERM (`/ready` answers 503), default 0
@@ -13,22 +14,31 @@ body). `/status/503` answers with that status, `/delay/0.5` after that time, `/b
 `/ready` and `/healthz` for probes, `/text` with the pod's name as plain text, `/exit/3` ends the process.
 Query parameters `status`, `delay` do the same on any path.
 
-TCP: the first line sent is the pod's name; whatever comes is sent back.
+TCP: the first line sent is the pod's name; whatever comes is sent back. A connection that begins with a PROXY
+protocol header, version 2, is told so by a line `proxy ADDRESS PORT` with the client that the header names; the header
+itself is not sent back.
+
+UDP: each datagram is answered by the pod's name, a blank and what came.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import os
 import signal
+import struct
 import sys
 import time
 from urllib.parse import parse_qs, unquote
 
 _MAX_HEAD = 65536
 _REASONS = {200: "OK", 204: "No Content", 404: "Not Found", 503: "Service Unavailable"}
+#: What a PROXY protocol header of version 2 begins with, and the length of its fixed part.
+_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+_FIXED = 16
 _HOP = {"connection", "keep-alive", "transfer-encoding"}
 
 
@@ -159,6 +169,7 @@ class Echo:
         self.busy += 1
         try:
             writer.write(self.pod.encode() + b"\n")
+            writer.write(await _after_header(reader))
             while data := await reader.read(_MAX_HEAD):
                 writer.write(data)
                 await writer.drain()
@@ -167,6 +178,43 @@ class Echo:
         finally:
             self.busy -= 1
             writer.close()
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    """Answers each datagram."""
+
+    def __init__(self, pod: str) -> None:
+        self.pod = pod.encode()
+        self.transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the socket."""
+        self.transport = transport  # type: ignore[assignment]
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Send the answer where the question came from."""
+        if self.transport is not None:
+            self.transport.sendto(self.pod + b" " + data, addr)
+
+
+async def _after_header(reader: asyncio.StreamReader) -> bytes:
+    """Return what is to be sent first: the client that a PROXY header names, or what came instead of one."""
+    data = b""
+    while len(data) < _FIXED and _SIGNATURE.startswith(data[: len(_SIGNATURE)]):
+        more = await reader.read(_FIXED - len(data))
+        if not more:
+            return data
+        data += more
+    if not data.startswith(_SIGNATURE):
+        return data
+    (length,) = struct.unpack("!H", data[14:16])
+    body = await reader.readexactly(length)
+    size = {1: 4, 2: 16}.get(data[13] >> 4)
+    if data[12] & 15 == 0 or size is None:
+        return b"proxy local 0\n"
+    address = ipaddress.ip_address(body[:size])
+    (port,) = struct.unpack("!H", body[2 * size : 2 * size + 2])
+    return f"proxy {address} {port}\n".encode()
 
 
 async def main() -> None:
@@ -182,6 +230,8 @@ async def main() -> None:
         port = int(env.get(key) or default)
         if port:
             servers.append(await asyncio.start_server(handler, "0.0.0.0", port, limit=_MAX_HEAD, backlog=1024))  # noqa: S104
+    if udp_port := int(env.get("UDP_PORT") or "9000"):
+        await loop.create_datagram_endpoint(lambda: Datagrams(echo.pod), ("0.0.0.0", udp_port))  # noqa: S104
     print(f"{echo.pod} listens", flush=True)
     await term.wait()
     print(f"{echo.pod} drains", flush=True)

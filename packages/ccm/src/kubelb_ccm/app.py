@@ -9,7 +9,8 @@ from kubelb_ccm.controllers.exports import Exports
 from kubelb_ccm.controllers.home import IDENTITY_NAMESPACE, Home
 from kubelb_ccm.controllers.kinds import served
 from kubelb_ccm.controllers.lifecycle import Kind, Lifecycle
-from kubelb_ccm.controllers.mirror import SLICES_SELECTOR, Mirror
+from kubelb_ccm.controllers.local_nodes import LocalNodes
+from kubelb_ccm.controllers.mirror import Mirror
 from kubelb_ccm.controllers.node import NodeController
 from kubelb_ccm.controllers.reporter import Reporter
 from kubelb_ccm.controllers.stranded import Stranded
@@ -133,7 +134,7 @@ class App:
         return _Tenant(
             nodes=follow(resources.NODES),
             services=follow(resources.SERVICES),
-            slices=follow(resources.ENDPOINT_SLICES, label_selector=SLICES_SELECTOR),
+            slices=follow(resources.ENDPOINT_SLICES),
             namespaces=follow(resources.NAMESPACES, field_selector=f"metadata.name={IDENTITY_NAMESPACE}"),
             ingresses=None if self._options.disable_ingress_controller else follow(resources.INGRESSES),
         )
@@ -154,8 +155,17 @@ class App:
         tenant, hub = self._tenant, self._hub
         mirror = Mirror(self._tenant_client, tenant.slices)
         twins = Twins(self._tenant_client, tenant.services, mirror, self._home, self._clock)
+        local_nodes = LocalNodes(
+            self._hub_client,
+            hub.addresses,
+            services=tenant.services,
+            nodes=tenant.nodes,
+            slices=tenant.slices,
+            kind=self._options.node_address_type,
+            home=self._home,
+        )
         sources = []
-        for name, kind, informer, exports in self._kinds():
+        for name, kind, informer, exports in self._kinds(local_nodes):
             lifecycle = Lifecycle(
                 kind,
                 self._tenant_client,
@@ -166,7 +176,10 @@ class App:
                 home=self._home,
             )
             sources.append((informer, lifecycle))
-            self._lead(lifecycle.controller(name, tenant.services, hub.tenant_states, hub.addresses, workers=_WORKERS))
+            controller = lifecycle.controller(name, tenant.services, hub.tenant_states, hub.addresses, workers=_WORKERS)
+            if kind.resource is resources.SERVICES:
+                local_nodes.watch(controller)
+            self._lead(controller)
         node = NodeController(
             self._hub_client,
             tenant.nodes,
@@ -200,10 +213,10 @@ class App:
         # Early: it is for the time in which the management cluster's lists do not come.
         self.supervisor.service("release", stranded.run, early=True)
 
-    def _kinds(self) -> Iterator[tuple[str, Kind, Informer, Exports]]:
+    def _kinds(self, local_nodes: LocalNodes) -> Iterator[tuple[str, Kind, Informer, Exports]]:
         sources = {resources.SERVICES: self._tenant.services, resources.INGRESSES: self._tenant.ingresses}
         exported = {resources.LOAD_BALANCERS: self._hub.load_balancers, resources.ROUTES: self._hub.routes}
-        for each in served(self._options):
+        for each in served(self._options, local_nodes):
             informer = sources[each.kind.resource]
             assert informer is not None, "a kind that is served is followed"
             exports = Exports(

@@ -7,9 +7,11 @@ import json
 import pytest
 
 from kubelb_common import names
+from kubelb_common.api.crd_schema import crds
 from kubelb_common.kube import resources
 from kubelb_common.kube.errors import Forbidden, Invalid
 from kubelb_common.testing import builders
+from kubelb_common.testing.fake_kube import FakeKube
 
 pytestmark = pytest.mark.looptime
 
@@ -140,6 +142,17 @@ async def test_problems_are_told(world):
     assert names.ANNOTATION_STATUS not in world.load_balancers()[0]["metadata"].get("annotations", {})
 
 
+async def test_what_has_no_effect_is_told_too(world):
+    world.manager.verdicts["PartiallyInvalid"] = ("True", "PortNotFound", "No port belongs to the port 81/TCP.")
+    world.put_service(db())
+    await world.start()
+    told = json.loads(world.service("db")["metadata"]["annotations"][names.ANNOTATION_STATUS])
+    assert [item["type"] for item in told["conditions"]] == ["PartiallyInvalid"]
+    assert ingress_of(world.service("db")) == [{"ip": "192.0.2.10"}], "the rest is served"
+    del world.manager.verdicts["PartiallyInvalid"]
+    await world.until(lambda: names.ANNOTATION_STATUS not in world.service("db")["metadata"].get("annotations", {}))
+
+
 async def test_a_failed_event_spoils_nothing(world):
     world.tenant.fail_next("create", resources.EVENTS, Forbidden(403, "Forbidden", "no"), times=100)
     world.manager.verdicts["Accepted"] = ("False", "Disabled", "no")
@@ -172,3 +185,48 @@ async def test_what_the_hub_refuses_is_told_and_asked_again_at_leisure(world):
     assert sum("loadbalancers" in each for each in await world.writes_within(59.0)) <= 1
     await world.until(world.load_balancers, seconds=300.0)
     await world.until(lambda: names.ANNOTATION_STATUS not in world.service("db")["metadata"].get("annotations", {}))
+
+
+async def test_ports_that_cannot_be_served_are_told_and_the_rest_is_served(world):
+    world.put_service(db().port(132, name="sig", protocol="SCTP"))
+    await world.start()
+    (exported,) = world.load_balancers()
+    assert [port["port"] for port in exported["spec"]["ports"]] == [5432]
+    told = json.loads(world.service("db")["metadata"]["annotations"][names.ANNOTATION_STATUS])
+    assert [(item["type"], item["reason"]) for item in told["conditions"]] == [
+        ("PartiallyInvalid", "UnsupportedProtocol")
+    ]
+    assert "132/SCTP" in told["conditions"][0]["message"]
+    assert ingress_of(world.service("db")) == [{"ip": "192.0.2.10"}]
+
+
+async def test_a_service_of_which_nothing_can_be_served_is_told(world):
+    world.put_service(builders.service("sig", "shop").port(132, protocol="SCTP").load_balancer())
+    await world.start()
+    assert world.load_balancers() == []
+    told = json.loads(world.service("sig")["metadata"]["annotations"][names.ANNOTATION_STATUS])
+    assert [(item["type"], item["reason"]) for item in told["conditions"]] == [("Accepted", "UnsupportedProtocol")]
+
+
+async def test_source_ranges_and_address_travel(world):
+    world.put_service(db().spec(loadBalancerSourceRanges=["10.0.0.0/8 "], loadBalancerIP="198.51.100.9"))
+    await world.start()
+    (exported,) = world.load_balancers()
+    assert exported["spec"]["sourceRanges"] == ["10.0.0.0/8"]
+    assert exported["spec"]["loadBalancerIP"] == "198.51.100.9"
+
+
+async def test_source_ranges_are_not_opened_by_an_older_management_cluster(world):
+    """CRDs of the original drop the field: the object goes, and the tenant is told why."""
+    older = crds()
+    spec = next(crd for crd in older if crd["spec"]["names"]["kind"] == "LoadBalancer")["spec"]["versions"][0]
+    del spec["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["sourceRanges"]
+    world.hub = world.manager.hub = FakeKube(namespaces=["tenant-a"], crds=older)
+    world.put_service(db().spec(loadBalancerSourceRanges=["10.0.0.0/8"]))
+    world.put_service(db("open"))
+    await world.start()
+    assert [item["metadata"]["labels"][names.LABEL_ORIGIN_NAME] for item in world.load_balancers()] == ["open"]
+    told = json.loads(world.service("db")["metadata"]["annotations"][names.ANNOTATION_STATUS])
+    assert [item["reason"] for item in told["conditions"]] == ["NotKept"]
+    world.change(resources.SERVICES, "open", {"spec": {"loadBalancerSourceRanges": ["10.0.0.0/8"]}})
+    await world.until(lambda: world.load_balancers() == [])

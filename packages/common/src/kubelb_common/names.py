@@ -54,6 +54,9 @@ ANNOTATION_TOKEN_OVERLAP = f"{GROUP}/token-overlap"
 ANNOTATION_REVOKE_AT = f"{GROUP}/revoke-at"
 #: On the manager's Lease: where its holder takes the other replicas' reports, `host:port`.
 ANNOTATION_LEADER_ADDRESS = f"{GROUP}/leader-address"
+#: On a tenant's Service or a LoadBalancer, with the value below: connections begin with a PROXY protocol header.
+ANNOTATION_PROXY_PROTOCOL = f"{GROUP}/proxy-protocol"
+PROXY_PROTOCOL_V2 = "v2"
 ANNOTATION_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 #: On a LoadBalancer that `kubelb lb create` made.
 ANNOTATION_CLI = f"{GROUP}/cli-generated"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from kubelb_manager.delivery.messages import Request, Response, Snapshot
-from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, ResourceTable
+from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, EXTENSIONS, LISTENER, ROUTES, Resource, ResourceTable
 
-SHORT = {"c": CLUSTER, "e": ENDPOINTS, "l": LISTENER, "r": ROUTES}
+SHORT = {"c": CLUSTER, "e": ENDPOINTS, "x": EXTENSIONS, "l": LISTENER, "r": ROUTES}
 
 
 def resource(spec: str) -> Resource:
@@ -55,12 +55,14 @@ def said(responses: Iterable[Response]) -> list[str]:
 class Client:
     """An Envoy as far as the protocol is concerned.
 
-    It takes responses one by one, asks for endpoints of clusters that it learns of and for routes that
-    listeners name, and keeps its acknowledgement of clusters, new and changed, until endpoints of theirs arrive.
+    It takes responses one by one, asks for endpoints of clusters that it learns of and for the routes and extensions
+    that listeners name (`rds`, `ecds`), and keeps its acknowledgement of clusters, new and changed, until endpoints of theirs arrive.
     """
 
     have: dict[str, dict[str, Resource]] = field(default_factory=lambda: {url: {} for url in SHORT.values()})
-    subscribed: dict[str, set[str]] = field(default_factory=lambda: {ENDPOINTS: set(), ROUTES: set()})
+    subscribed: dict[str, set[str]] = field(
+        default_factory=lambda: {ENDPOINTS: set(), EXTENSIONS: set(), ROUTES: set()}
+    )
     outbox: list[Request] = field(default_factory=list)
     opened: set[str] = field(default_factory=set)
     warming: dict[str, set[str]] = field(default_factory=dict)
@@ -81,7 +83,7 @@ class Client:
     def take(self, response: Response) -> None:
         url = response.type_url
         bad = [each.name for each in response.resources if self.refuse(each)]
-        if bad and url in (CLUSTER, ROUTES):
+        if bad and url in (CLUSTER, EXTENSIONS, ROUTES):
             self.outbox.append(ack(response, f"refused {bad}"))
             return
         for each in response.resources:
@@ -101,14 +103,15 @@ class Client:
         self._warm(named if url == ENDPOINTS else set())
 
     def routed_clusters(self) -> set[str]:
-        bodies = [each.body for url in (ROUTES, LISTENER) for each in self.have[url].values()]
-        return {name for body in bodies for name in body.decode().split("+") if name and name != "rds"}
+        bodies = [each.body for url in (ROUTES, EXTENSIONS, LISTENER) for each in self.have[url].values()]
+        return {name for body in bodies for name in body.decode().split("+") if name and name not in ("rds", "ecds")}
 
     def _react(self, response: Response) -> None:
         if response.type_url == CLUSTER:
             self._ask(ENDPOINTS, self.have[CLUSTER].keys())
         elif response.type_url == LISTENER:
             self._ask(ROUTES, {name for name, each in self.have[LISTENER].items() if each.body == b"rds"})
+            self._ask(EXTENSIONS, {name for name, each in self.have[LISTENER].items() if each.body == b"ecds"})
 
     def _ask(self, url: str, names: Iterable[str]) -> None:
         wanted, before = set(names), self.subscribed[url]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from kubelb_manager.delivery.messages import Snapshot
 from kubelb_manager.delivery.stream import DeltaStream
-from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, EXTENSIONS, LISTENER, ROUTES, TYPES
 
 
 class Dialogue:
@@ -348,3 +349,57 @@ def test_only_named_differences_are_looked_at(settled, tools):
     """The publisher says what differs, so that a change costs the same in a small and in a large table."""
     responses = settled.stream.on_publish(tools.snapshot(2, c="a@2", e="a", l="http", r="http@2"), {ROUTES: {"http"}})
     assert tools.said(responses) == ["r +http@2"]
+
+
+@pytest.fixture
+def tunnelled(talk) -> Dialogue:
+    """A client that has everything of generation 1: cluster a, a listener, its extension that names a."""
+    dialogue = talk(c="a", e="a", x="tcp:a", l="tcp:ecds")
+    for short, names in (("c", ()), ("e", ("a",)), ("l", ()), ("x", ("tcp",))):
+        dialogue.ask(short, subscribe=names)
+    dialogue.reply_all()
+    assert [dialogue.stream.acknowledged(url) for url in TYPES] == [1] * len(TYPES)
+    return dialogue
+
+
+def test_an_extension_is_told_before_listeners_when_its_cluster_was_taken(tunnelled):
+    assert tunnelled.publish(2, c="a b", e="a b", x="tcp@2:b", l="tcp@2:ecds") == ["c +b"]
+    assert tunnelled.ask("e", subscribe=("b",)) == ["e +b", "x +tcp@2:b", "l +tcp@2:ecds"]
+    tunnelled.reply_all()
+    assert tunnelled.stream.acknowledged(EXTENSIONS) == 2
+
+
+def test_a_cluster_goes_when_no_extension_names_it_any_more(tunnelled):
+    d = tunnelled
+    d.publish(2, c="a b", e="a b", x="tcp:a", l="tcp:ecds")
+    d.ask("e", subscribe=("b",))
+    d.reply_all()
+    assert d.publish(3, c="b", e="b", x="tcp@2:b", l="tcp:ecds") == ["x +tcp@2:b"]
+    assert d.reply() == ["c -a"]
+
+
+def test_an_extension_outlives_its_listener(tunnelled):
+    assert tunnelled.publish(2, c="", e="") == ["l -tcp"]
+    assert tunnelled.reply() == ["x -tcp"]
+    assert tunnelled.reply() == ["c -a"]
+
+
+def test_extensions_are_not_acknowledged_before_anybody_asked_for_them(talk):
+    d = talk(c="a", e="a", x="tcp:a", l="tcp:ecds")
+    for short, names in (("c", ()), ("e", ("a",)), ("l", ())):
+        d.ask(short, subscribe=names)
+    d.reply_all()
+    assert d.stream.acknowledged(LISTENER) == 1
+    assert d.stream.acknowledged(EXTENSIONS) == 0
+
+
+def test_no_extension_while_only_clusters_are_known(tools, tunnelled):
+    snapshot = Snapshot(2, tools.table(c="a@2", e="a", x="tcp@2:a", l=""), clusters_only=True)
+    assert tools.said(tunnelled.stream.on_publish(snapshot)) == ["c +a@2", "e +a"]
+
+
+def test_a_refused_extension_is_told_with_its_name(tunnelled):
+    assert tunnelled.publish(2, c="a", e="a", x="tcp@2:a", l="tcp:ecds") == ["x +tcp@2:a"]
+    assert tunnelled.reply(error="bad filter") == []
+    assert [(nack.type_url, nack.names) for nack in tunnelled.stream.nacks()] == [(EXTENSIONS, ("tcp",))]
+    assert tunnelled.stream.acknowledged(EXTENSIONS) == 1

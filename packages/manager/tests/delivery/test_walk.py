@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from kubelb_manager.delivery.cache import Cache
-from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, TYPES
+from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, EXTENSIONS, LISTENER, ROUTES, TYPES
 
 FLEET = "tenant-a/shared"
 REFUSED = "9"
@@ -29,13 +29,16 @@ def tables(draw, *, bad: bool = True) -> dict[str, str]:
     if bad and draw(st.booleans()):
         clusters.append(f"z@{REFUSED}")
         endpoints.append("z")
-    out = {"c": " ".join(clusters), "e": " ".join(endpoints), "l": "", "r": ""}
+    out = {"c": " ".join(clusters), "e": " ".join(endpoints), "x": "", "l": "", "r": ""}
     if draw(st.booleans()):
         to = draw(st.lists(st.sampled_from(names), unique=True)) if names else []
         out["l"] = f"http@{draw(maybe_bad)}:rds"
         out["r"] = f"http@{draw(maybe_bad)}:{'+'.join(to)}"
     if names and draw(st.booleans()):
-        out["l"] += f" tcp@{draw(maybe_bad)}:{draw(st.sampled_from(names))}"
+        out["l"] += f" udp@{draw(maybe_bad)}:{draw(st.sampled_from(names))}"
+    if names and draw(st.booleans()):
+        out["l"] += f" tcp@{draw(maybe_bad)}:ecds"
+        out["x"] = f"tcp@{draw(maybe_bad)}:{draw(st.sampled_from(names))}"
     return out
 
 
@@ -124,3 +127,4 @@ def test_walk(tools, walked, last):
     assert walk.sent == sum(not have[url] for url in (CLUSTER, LISTENER))
     assert have[ENDPOINTS].keys() == have[CLUSTER].keys()
     assert have[ROUTES].keys() <= have[LISTENER].keys()
+    assert have[EXTENSIONS].keys() <= have[LISTENER].keys()

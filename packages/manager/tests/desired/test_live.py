@@ -192,3 +192,29 @@ def test_a_widened_role_is_narrowed_again() -> None:
     live = stored(tenant.role(TENANT))
     live["rules"].append({"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]})
     assert changed(live, tenant.role(TENANT))["rules"] == tenant.role(TENANT)["rules"]
+
+
+def _ports_of(live_ports: list[Object], wanted_ports: list[Object]) -> list[Object]:
+    def made(ports: list[Object]) -> Object:
+        metadata = {"name": "s", "namespace": "tenant-a", "labels": {}}
+        return {"kind": "Service", "metadata": metadata, "spec": {"type": "LoadBalancer", "ports": ports}}
+
+    changed = updated(made(live_ports), made(wanted_ports)) or made(live_ports)
+    return [(port.get("name", ""), port["port"], port["protocol"]) for port in changed["spec"]["ports"]]
+
+
+def _port(name: str, number: int, protocol: str = "TCP") -> Object:
+    return {**({"name": name} if name else {}), "port": number, "protocol": protocol}
+
+
+def test_a_port_keeps_its_name_for_kube_proxy() -> None:
+    before = [_port("a", 53), _port("b", 53, "UDP")]
+    assert _ports_of(before, [_port("y", 53, "UDP"), _port("x", 53)]) == [("b", 53, "UDP"), ("a", 53, "TCP")]
+    assert _ports_of(before, [*before, _port("c", 80)]) == [("a", 53, "TCP"), ("b", 53, "UDP"), ("c", 80, "TCP")]
+
+
+def test_a_name_that_another_port_has_now_is_given_up() -> None:
+    before = [_port("a", 53), _port("b", 80)]
+    wanted = [_port("x", 53), _port("a", 443)]
+    assert _ports_of(before, wanted) == [("x", 53, "TCP"), ("a", 443, "TCP")]
+    assert _ports_of([_port("", 53)], [_port("x", 53), _port("y", 54)]) == [("x", 53, "TCP"), ("y", 54, "TCP")]

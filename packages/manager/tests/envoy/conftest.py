@@ -27,6 +27,7 @@ from kubelb_manager.ir.model import (
     Fleet,
     Host,
     HttpListener,
+    L4Listener,
     Layer,
     Origin,
     PathKind,
@@ -34,7 +35,6 @@ from kubelb_manager.ir.model import (
     Respond,
     RouteRule,
     RouteTable,
-    TcpListener,
 )
 from kubelb_manager.xds.generate import Generator
 
@@ -219,10 +219,10 @@ class Lab:
         clusters: list[Cluster],
         *,
         unknown: Action = NOT_FOUND,
-        tcp: tuple[TcpListener, ...] = (),
+        l4: tuple[L4Listener, ...] = (),
     ) -> Fleet:
         http = (HttpListener("http", port, tuple(tables), unknown),) if port else ()
-        return Fleet(FLEET, http, tcp, tuple(sorted(clusters, key=lambda c: c.name)))
+        return Fleet(FLEET, http, l4, tuple(sorted(clusters, key=lambda c: c.name)))
 
     def publish(self, cache: Cache, fleet: Fleet) -> int:
         return cache.publish(FLEET, self.generator.table(fleet))

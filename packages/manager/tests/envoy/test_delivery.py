@@ -17,7 +17,7 @@ from kubelb_manager.bootstrap.render import BootstrapOptions, TlsFiles, sds_file
 from kubelb_manager.delivery import server as server_module
 from kubelb_manager.delivery.cache import Cache
 from kubelb_manager.delivery.messages import Response
-from kubelb_manager.ir.model import Forward, Layer, TcpListener
+from kubelb_manager.ir.model import Forward, L4Listener, Layer
 from kubelb_manager.xds import clusters as xds_clusters
 from kubelb_manager.xds.resources import CLUSTER, LISTENER, ROUTES
 
@@ -166,12 +166,12 @@ async def test_a_restarted_manager_sends_nothing(lab, sent):
         port,
         [lab.table("h.example.com", Forward("a"))],
         [lab.cluster("a", up.port), lab.cluster("t", up.port, layer=Layer.L4)],
-        tcp=(TcpListener("tcp", tcp_port, "t"),),
+        l4=(L4Listener("tcp", tcp_port, "t"),),
     )
     generation = lab.publish(cache, fleet)
     await lab.envoy(xds_port)
     await lab.routed(cache, generation)
-    assert sum(len(each.resources) for each in sent) == 7
+    assert sum(len(each.resources) for each in sent) == 8
 
     statuses, done = [], asyncio.Event()
 
@@ -236,14 +236,14 @@ async def test_a_port_changes_hands_and_a_refusal_is_told(lab):
     cache = Cache()
     _, xds_port = await lab.xds(cache)
     port, other = lab.free_port(), lab.free_port()
-    generation = lab.publish(cache, lab.fleet(0, [], clusters, tcp=(TcpListener("first", port, "a"),)))
+    generation = lab.publish(cache, lab.fleet(0, [], clusters, l4=(L4Listener("first", port, "a"),)))
     await lab.envoy(xds_port)
     await lab.routed(cache, generation)
     assert b"a /tcp" in await tcp_answer(port)
 
     # Two listeners on one port: a fault of ours. The second is refused, the first serves, others are not held up.
-    both = (TcpListener("first", port, "a"), TcpListener("second", port, "b"), TcpListener("third", other, "b"))
-    lab.publish(cache, lab.fleet(0, [], clusters, tcp=both))
+    both = (L4Listener("first", port, "a"), L4Listener("second", port, "b"), L4Listener("third", other, "b"))
+    lab.publish(cache, lab.fleet(0, [], clusters, l4=both))
     view = lambda: cache.progress(lab.FLEET).streams[0]  # noqa: E731
     await lab.until(lambda: view().nacks and view().has(LISTENER, "third"), "refusal")
     assert [(each.type_url, each.names) for each in view().nacks] == [(LISTENER, ("second",))]
@@ -254,13 +254,13 @@ async def test_a_port_changes_hands_and_a_refusal_is_told(lab):
     assert b"b /tcp" in await tcp_answer(other)
 
     # The first goes: the second is tried again, unchanged, and serves.
-    generation = lab.publish(cache, lab.fleet(0, [], clusters, tcp=both[1:]))
+    generation = lab.publish(cache, lab.fleet(0, [], clusters, l4=both[1:]))
     await lab.routed(cache, generation)
     assert view().nacks == ()
     assert b"b /tcp" in await tcp_answer(port)
 
     # And a port changes hands in one step.
-    generation = lab.publish(cache, lab.fleet(0, [], clusters, tcp=(TcpListener("fourth", port, "a"),)))
+    generation = lab.publish(cache, lab.fleet(0, [], clusters, l4=(L4Listener("fourth", port, "a"),)))
     await lab.routed(cache, generation)
     assert b"a /tcp" in await tcp_answer(port)
 
@@ -303,20 +303,20 @@ async def test_layer_4_with_a_dead_node_holds_nobody_up(lab, silent_port, monkey
     _, xds_port = await lab.xds(cache)
     port, tcp_port = lab.free_port(), lab.free_port()
     silent = lab.cluster("silent", silent_port, layer=Layer.L4)
-    listeners = (TcpListener("tcp", tcp_port, "t"),)
+    listeners = (L4Listener("tcp", tcp_port, "t"),)
     base = [lab.cluster("t", dead, up.port, layer=Layer.L4)]
-    generation = lab.publish(cache, lab.fleet(0, [], base, tcp=listeners))
+    generation = lab.publish(cache, lab.fleet(0, [], base, l4=listeners))
     await lab.envoy(xds_port)
     await lab.routed(cache, generation)
     assert [b"a /tcp" in await tcp_answer(tcp_port) for _ in range(5)] == [True] * 5
 
     view = lambda: cache.progress(lab.FLEET).streams[0]  # noqa: E731
-    lab.publish(cache, lab.fleet(0, [], [*base, silent], tcp=listeners))
+    lab.publish(cache, lab.fleet(0, [], [*base, silent], l4=listeners))
     http = lab.cluster("http", up.port)
-    generation = lab.publish(cache, lab.fleet(0, [], [*base, silent, http], tcp=listeners))
+    generation = lab.publish(cache, lab.fleet(0, [], [*base, silent, http], l4=listeners))
     await lab.until(lambda: view().has_endpoints("http"), "endpoints of the other cluster")
     tables = [lab.table("h.example.com", Forward("http"))]
-    generation = lab.publish(cache, lab.fleet(port, tables, [*base, silent, http], tcp=listeners))
+    generation = lab.publish(cache, lab.fleet(port, tables, [*base, silent, http], l4=listeners))
     await lab.until(lambda: view().acknowledged[ROUTES] >= generation, "routes acknowledged")
     assert view().acknowledged[CLUSTER] < generation, "the silent cluster should still be warming"
     assert (await lab.request(port, "h.example.com")).body == "a /"

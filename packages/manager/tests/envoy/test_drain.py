@@ -15,7 +15,7 @@ from kubelb_manager.agent.admin import AdminClient, EnvoyGone
 from kubelb_manager.agent.drain import Drain
 from kubelb_manager.agent.server import AgentServer
 from kubelb_manager.delivery.cache import Cache
-from kubelb_manager.ir.model import Forward, Layer, TcpListener
+from kubelb_manager.ir.model import Forward, L4Listener, Layer
 
 pytestmark = pytest.mark.real_envoy
 HOST = "h.example.com"
@@ -118,7 +118,7 @@ async def leaving(lab) -> AsyncIterator[Leaving]:
         port,
         [lab.table(HOST, Forward("a"))],
         [lab.cluster("a", up_port), lab.cluster("t", up_port, layer=Layer.L4)],
-        tcp=(TcpListener("tcp", tcp_port, "t"),),
+        l4=(L4Listener("tcp", tcp_port, "t"),),
     )
     generation = lab.publish(cache, fleet)
     envoy = await lab.envoy(xds_port)

@@ -33,7 +33,7 @@ class Upstream:
 
 async def serving(lab, cache: Cache, limits: HeaderLimits, up_port: int, port: int) -> int:
     plain = lab.fleet(port, [lab.table(HOST, Forward("a"))], [lab.cluster("a", up_port)])
-    fleet = type(plain)(plain.key, plain.http, plain.tcp, plain.clusters, limits)
+    fleet = type(plain)(plain.key, plain.http, plain.l4, plain.clusters, limits)
     return lab.publish(cache, fleet)
 
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from kubelb_common.runtime.clock import SystemClock
-from kubelb_manager.ir.model import Cluster, Endpoint, Layer
+from kubelb_manager.ir.model import Cluster, Endpoint, Layer, Protocol
 from kubelb_manager.probes.nodeport import BOUND, LAG, NodePortProber, connects
 from kubelb_manager.rollout.view import Reach
 
@@ -41,16 +41,16 @@ class Nodes:
             self.at_once -= 1
         return endpoint in self.open
 
-    def reach(self, *endpoints: Endpoint, local_only: bool = False) -> Reach:
-        return self.prober.reach(_cluster(*endpoints, local_only=local_only))
+    def reach(self, *endpoints: Endpoint) -> Reach:
+        return self.prober.reach(_cluster(*endpoints))
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _cluster(*endpoints: Endpoint, local_only: bool = False) -> Cluster:
-    return Cluster(name="t/s/n/80/30001/l7", layer=Layer.L7, endpoints=endpoints, local_only=local_only)
+def _cluster(*endpoints: Endpoint) -> Cluster:
+    return Cluster(name="t/s/n/80/30001/l7", layer=Layer.L7, endpoints=endpoints)
 
 
 @pytest.fixture
@@ -111,11 +111,29 @@ async def test_one_answer_of_two_counts_after_the_lag(nodes: Nodes) -> None:
 
 
 @pytest.mark.looptime
-async def test_one_answer_is_enough_where_only_nodes_with_pods_can_answer(nodes: Nodes) -> None:
+async def test_a_node_that_comes_later_has_a_lag_of_its_own(nodes: Nodes) -> None:
+    """Else a pod that moves would be sent connections before kube-proxy knows of it."""
     nodes.open = {ONE}
-    nodes.prober.ask([ONE, TWO])
-    await asyncio.sleep(0.01)
-    assert nodes.reach(ONE, TWO, local_only=True) is Reach.ANSWERS
+    nodes.prober.ask([ONE])
+    await asyncio.sleep(60)
+    nodes.prober.ask([TWO])
+    assert nodes.reach(ONE, TWO) is Reach.ASKING
+    await asyncio.sleep(LAG - 0.1)
+    assert nodes.reach(ONE, TWO) is Reach.ASKING
+    await asyncio.sleep(0.1)
+    assert nodes.reach(ONE, TWO) is Reach.ANSWERS
+
+
+@pytest.mark.looptime
+async def test_a_udp_port_is_not_asked_but_given_the_time_of_kube_proxy(nodes: Nodes) -> None:
+    port = ONE._replace(protocol=Protocol.UDP)
+    nodes.prober.ask([port])
+    await asyncio.sleep(LAG - 0.1)
+    assert nodes.reach(port) is Reach.ASKING
+    await asyncio.sleep(0.2)
+    assert nodes.reach(port) is Reach.ANSWERS
+    assert nodes.asked == []
+    assert len(nodes.told) == 1, "whoever waits is told"
 
 
 @pytest.mark.looptime

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,13 +13,14 @@ from kubelb_manager.ir.model import (
     Forward,
     Host,
     HostRules,
+    L4Listener,
     Layer,
     Origin,
     Part,
     PathKind,
     PathMatch,
+    Protocol,
     RouteRule,
-    TcpListener,
 )
 from kubelb_manager.rollout import rollout as module
 from kubelb_manager.rollout.rollout import Phase, Rollout
@@ -45,7 +46,7 @@ def tcp(name: str, backend: str) -> Part:
     return Part(
         Origin("LoadBalancer", "tenant-a", name),
         (0.0, name),
-        listeners=(TcpListener(name, 10000, backend),),
+        listeners=(L4Listener(name, 10000, backend),),
         clusters=(cluster(backend, Layer.L4),),
     )
 
@@ -168,6 +169,75 @@ def test_tcp_listener_waits_briefly_for_a_warm_cluster():
     world.now += module.WARMING_BOUND
     world.settle()
     assert world.routed() == {"a"}
+
+
+def test_udp_listener_waits_for_no_check():
+    world = opened()
+    world.acked_clusters = 0
+    part = tcp("a", "one")
+    cluster_ = replace(part.clusters[0], protocol=Protocol.UDP)
+    world.want(replace(part, clusters=(cluster_,)))
+    world.settle()
+    assert world.routed() == {"a"}
+
+
+def _on(part: Part, *addresses: str) -> Part:
+    """The same part on other nodes."""
+    ends = tuple(Endpoint(address, 30000) for address in addresses)
+    return replace(part, clusters=tuple(replace(each, endpoints=ends) for each in part.clusters))
+
+
+def _addresses(world: World) -> list[str]:
+    assert world.live is not None
+    return [end.address for each in world.live[1] for end in each.endpoints]
+
+
+def test_a_node_stays_until_its_successor_was_checked():
+    """A pod moves from node to node: Envoys use the new one only after a check of their own."""
+    part = _on(tcp("a", "one"), "10.0.0.1")
+    world = opened(part)
+    world.now += 60
+    world.want(_on(part, "10.0.0.2"))
+    world.settle()
+    assert _addresses(world) == ["10.0.0.1", "10.0.0.2"]
+    world.now += module.CHECKED_AFTER / 2
+    world.settle()
+    assert _addresses(world) == ["10.0.0.1", "10.0.0.2"]
+    world.now += module.CHECKED_AFTER / 2
+    world.settle()
+    assert _addresses(world) == ["10.0.0.2"]
+
+
+def test_a_node_whose_successor_just_came_stays_for_the_rest_of_its_check():
+    part = _on(tcp("a", "one"), "10.0.0.1")
+    world = opened(part)
+    world.now += 60
+    world.want(_on(part, "10.0.0.1", "10.0.0.2"))
+    world.settle()
+    world.want(_on(part, "10.0.0.2", "10.0.0.3"))
+    world.settle()
+    assert _addresses(world) == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    world.now += module.CHECKED_AFTER
+    world.settle()
+    assert _addresses(world) == ["10.0.0.2", "10.0.0.3"]
+
+
+def test_a_node_leaves_at_once_where_another_is_in_use():
+    part = _on(tcp("a", "one"), "10.0.0.1", "10.0.0.2")
+    world = opened(part)
+    world.now += 60
+    world.want(_on(part, "10.0.0.2", "10.0.0.3"))
+    world.settle()
+    assert _addresses(world) == ["10.0.0.2", "10.0.0.3"]
+
+
+def test_a_cluster_without_nodes_keeps_none_of_the_old():
+    part = _on(tcp("a", "one"), "10.0.0.1")
+    world = opened(part)
+    world.now += 60
+    world.want(_on(part))
+    world.settle()
+    assert _addresses(world) == []
 
 
 def test_one_object_does_not_wait_for_another():

@@ -29,7 +29,7 @@ from kubelb_manager.desired.envoy_fleet import workload_name, xds_secret_name
 from kubelb_manager.ir.model import Endpoint, FleetId
 from kubelb_manager.options import Bind, Options
 from kubelb_manager.xds import protos as pb
-from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, EXTENSIONS, LISTENER, ROUTES, TYPES
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 NAMESPACE = "tenant-a"
@@ -88,7 +88,7 @@ class FakeEnvoy:
         options = (("grpc.ssl_target_name_override", "envoycp.kubelb.svc"),)
         self._channel = grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options)
         self.node = node or f"{NAMESPACE}/{names.SHARED_FLEET}/{pod}"
-        self.has: dict[str, dict[str, bytes]] = {CLUSTER: {}, ENDPOINTS: {}, LISTENER: {}, ROUTES: {}}
+        self.has: dict[str, dict[str, bytes]] = {url: {} for url in TYPES}
         self.versions: dict[str, dict[str, str]] = {url: {} for url in self.has}
         self.received: list[tuple[str, str, str]] = []
         self.refuse: Callable[[str, str, bytes], str | None] = lambda _url, _name, _body: None
@@ -97,6 +97,7 @@ class FakeEnvoy:
         #: Responses are taken while this is set.
         self.listens = asyncio.Event()
         self.listens.set()
+        self.extensions: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     def resume(self, before: FakeEnvoy) -> FakeEnvoy:
@@ -165,6 +166,8 @@ class FakeEnvoy:
         fresh: list[str] = []
         if url == CLUSTER:
             fresh = sorted(set(self.has[CLUSTER]) - known)
+        if url == LISTENER:
+            await self._ask_extensions(call)
         await call.write(answer.SerializeToString())
         if fresh:
             await self._ask(call, ENDPOINTS, fresh)
@@ -172,13 +175,43 @@ class FakeEnvoy:
             self._asked.add(ROUTES)
             await self._ask(call, ROUTES, ["http"])
 
+    async def _ask_extensions(self, call: Any) -> None:
+        """Ask for what listeners name, and give up the rest, before their acknowledgement, as Envoy does."""
+        named = {
+            item.name
+            for body in self.has[LISTENER].values()
+            for chain in pb.Listener.FromString(body).filter_chains
+            for item in chain.filters
+            if item.HasField("config_discovery")
+        }
+        before, self.extensions = self.extensions, named
+        if named == before:
+            return
+        request = pb.DeltaDiscoveryRequest(
+            type_url=EXTENSIONS,
+            resource_names_subscribe=sorted(named - before),
+            resource_names_unsubscribe=sorted(before - named),
+        )
+        for name in before - named:
+            self.has[EXTENSIONS].pop(name, None)
+            self.versions[EXTENSIONS].pop(name, None)
+        await call.write(request.SerializeToString())
+
+    def proxied(self, listener: str) -> str:
+        """Return the cluster that a layer-4 TCP listener's connections go to."""
+        body = self.has[EXTENSIONS].get(listener)
+        proxy = pb.TcpProxy()
+        if body is not None:
+            pb.TypedExtensionConfig.FromString(body).typed_config.Unpack(proxy)
+        return str(proxy.cluster)
+
     @property
     def _asked(self) -> set[str]:
         return self.__dict__.setdefault("asked", set())
 
     def _check(self) -> None:
         """What may never be: a route to a cluster that this Envoy has not, or has no endpoints of."""
-        for name in self.routed_clusters():
+        for name in self.routed_clusters() | {self.proxied(name) for name in self.has[EXTENSIONS]}:
             if name not in self.has[CLUSTER]:
                 self.faults.append(f"route to missing cluster {name}")
             elif name not in self.has[ENDPOINTS]:
@@ -208,8 +241,11 @@ class World:
     manager: Manager
     open: set[Endpoint] = field(default_factory=set)
     everything_open: bool = True
+    #: Endpoints that somebody connected to.
+    asked: set[Endpoint] = field(default_factory=set)
 
     async def connects(self, endpoint: Endpoint) -> bool:
+        self.asked.add(endpoint)
         return self.everything_open or endpoint in self.open
 
     async def quiet(self) -> None:
@@ -312,17 +348,27 @@ class World:
         return await self.kube.create(resources.ROUTES, typed(resources.ROUTES, body), NAMESPACE)
 
     async def load_balancer(self, name: str, port: int, node_port: int) -> Object:
-        """Write a LoadBalancer as an agent does."""
+        """Write a LoadBalancer with one TCP port."""
+        return await self.write_load_balancer(name, ("p", port, "TCP", node_port))
+
+    async def write_load_balancer(
+        self, name: str, *ports: tuple[str, int, str, int], addresses: str = "default", **extra: Any
+    ) -> Object:
+        """Write a LoadBalancer as an agent does: ports are (name, port, protocol, node port)."""
         spec = {
             "type": "LoadBalancer",
             "endpoints": [
                 {
-                    "addressesReference": {"name": "default"},
-                    "ports": [{"name": "p", "port": node_port, "protocol": "TCP"}],
+                    "addressesReference": {"name": addresses},
+                    "ports": [{"name": n, "port": node, "protocol": protocol} for n, _, protocol, node in ports],
                 }
             ],
-            "ports": [{"name": "p", "port": port, "protocol": "TCP"}],
+            "ports": [{"name": n, "port": port, "protocol": protocol} for n, port, protocol, _ in ports],
+            **extra,
         }
+        old = self.get(resources.LOAD_BALANCERS, name)
+        if old is not None:
+            return await self.kube.replace(resources.LOAD_BALANCERS, {**copy.deepcopy(old), "spec": spec}, NAMESPACE)
         body = {"metadata": {"name": name, "finalizers": [names.FINALIZER]}, "spec": spec}
         return await self.kube.create(resources.LOAD_BALANCERS, typed(resources.LOAD_BALANCERS, body), NAMESPACE)
 

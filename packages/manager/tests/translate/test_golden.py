@@ -14,7 +14,7 @@ import pytest
 from kubelb_common.kube.port import Object
 from kubelb_common.testing import golden
 from kubelb_manager.ir import checks
-from kubelb_manager.ir.model import Action, Cluster, Fleet, Forward, Part
+from kubelb_manager.ir.model import Action, Cluster, Fleet, Forward, L4Listener, Part, Protocol
 from kubelb_manager.ports import declared, table
 from kubelb_manager.settings.merged import merged
 from kubelb_manager.translate.addresses import address_policy
@@ -84,7 +84,7 @@ def spoken(results: dict[str, Translated], outcome: Merged, ports: Any) -> dict[
             if shadowed:
                 entry["shadowed"] = list(shadowed)
         if result.copy is not None:
-            entry["copy"] = f"{result.copy['kind']} {result.copy['metadata']['name']}"
+            entry["copy"] = spoken_copy(result.copy)
         objects[name] = entry
     out: dict[str, Any] = {"objects": objects, "fleet": spoken_fleet(outcome.fleet)}
     if ports:
@@ -110,7 +110,7 @@ def spoken_fleet(fleet: Fleet) -> dict[str, Any]:
     return {
         "key": fleet.key,
         "http": http,
-        "tcp": [f"{item.port} {item.name} -> {item.cluster}" for item in fleet.tcp],
+        "l4": [spoken_listener(item) for item in fleet.l4],
         "clusters": {cluster.name: spoken_cluster(cluster) for cluster in fleet.clusters},
     }
 
@@ -119,8 +119,26 @@ def spoken_action(action: Action) -> str:
     return action.cluster if isinstance(action, Forward) else str(action.status)
 
 
+def spoken_listener(listener: L4Listener) -> str:
+    ranges = f" from {', '.join(listener.source_ranges)}" if listener.source_ranges else ""
+    proxy = " behind a proxy" if listener.behind_proxy else ""
+    return f"{listener.port}/{listener.protocol} {listener.name} -> {listener.cluster}{ranges}{proxy}"
+
+
+def spoken_copy(copy: Any) -> Any:
+    head = f"{copy['kind']} {copy['metadata']['name']}"
+    if copy["kind"] != "Service":
+        return head
+    ports = [
+        f"{p.get('name', '')} {p['port']}/{p['protocol']} -> {p['targetPort']}".strip() for p in copy["spec"]["ports"]
+    ]
+    address = copy["spec"].get("loadBalancerIP")
+    return {head: [*ports, *([f"at {address}"] if address else [])]}
+
+
 def spoken_cluster(cluster: Cluster) -> list[str]:
-    flags = [name for name in ("local_only", "source_affinity") if getattr(cluster, name)]
+    flags = [name for name in ("local_only", "source_affinity", "proxy_protocol") if getattr(cluster, name)]
+    flags += [str(cluster.protocol)] if cluster.protocol is Protocol.UDP else []
     ends = [
         f"[{end.address}]:{end.port}" if ":" in end.address else f"{end.address}:{end.port}"
         for end in cluster.endpoints

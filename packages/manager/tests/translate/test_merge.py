@@ -13,13 +13,13 @@ from kubelb_manager.ir.model import (
     Forward,
     Host,
     HostRules,
+    L4Listener,
     Layer,
     Origin,
     Part,
     PathKind,
     PathMatch,
     RouteRule,
-    TcpListener,
 )
 from kubelb_manager.translate.merge import MergeMemo, merge
 
@@ -104,9 +104,9 @@ def test_shadowed_rules_come_back_when_the_older_part_goes() -> None:
 def test_no_http_listener_without_http() -> None:
     origin = Origin("LoadBalancer", "tenant-a", "lb")
     cluster = Cluster("c", Layer.L4, ())
-    fleet = merge(KEY, [Part(origin, (0, "x"), listeners=(TcpListener("l", 10000, "c"),), clusters=(cluster,))]).fleet
+    fleet = merge(KEY, [Part(origin, (0, "x"), listeners=(L4Listener("l", 10000, "c"),), clusters=(cluster,))]).fleet
     assert fleet.http == ()
-    assert [listener.port for listener in fleet.tcp] == [10000]
+    assert [listener.port for listener in fleet.l4] == [10000]
 
 
 def test_one_cluster_with_two_values_is_the_same_in_any_order() -> None:

@@ -22,14 +22,15 @@ from kubelb_manager.ir.model import (
     HeaderLimits,
     Host,
     HttpListener,
+    L4Listener,
     Layer,
     Origin,
     PathKind,
     PathMatch,
+    Protocol,
     Respond,
     RouteRule,
     RouteTable,
-    TcpListener,
 )
 from kubelb_manager.xds import protos as pb
 from kubelb_manager.xds.readable import readable
@@ -43,15 +44,21 @@ def read_fleet(raw: dict[str, Any]) -> Fleet:
     return Fleet(
         raw["key"],
         tuple(_http(each) for each in raw.get("http", ())),
-        tuple(TcpListener(**each) for each in raw.get("tcp", ())),
+        tuple(_l4(each) for each in raw.get("l4", ())),
         tuple(_cluster(each) for each in raw.get("clusters", ())),
         HeaderLimits(**raw.get("header_limits", {})),
     )
 
 
+def _l4(raw: dict[str, Any]) -> L4Listener:
+    protocol, ranges = Protocol(raw.pop("protocol", "TCP")), tuple(raw.pop("source_ranges", ()))
+    return L4Listener(protocol=protocol, source_ranges=ranges, **raw)
+
+
 def _cluster(raw: dict[str, Any]) -> Cluster:
-    endpoints = tuple(Endpoint(address, port) for address, port in raw.pop("endpoints"))
-    return Cluster(layer=Layer(raw.pop("layer")), endpoints=endpoints, **raw)
+    protocol = Protocol(raw.pop("protocol", "TCP"))
+    endpoints = tuple(Endpoint(address, port, protocol) for address, port in raw.pop("endpoints"))
+    return Cluster(layer=Layer(raw.pop("layer")), endpoints=endpoints, protocol=protocol, **raw)
 
 
 def _http(raw: dict[str, Any]) -> HttpListener:
@@ -79,8 +86,8 @@ def _action(raw: dict[str, Any]) -> Action:
 def envoy_says(table: ResourceTable, folder: Path) -> str:
     """Return what `envoy --mode validate` has against a table; an empty text if nothing.
 
-    Routes and endpoints come over the stream in life; here they stand in a listener and in static clusters of
-    their own, so that they are looked at too.
+    Routes, extensions and endpoints come over the stream in life; here they stand in listeners and in static clusters
+    of their own, so that they are looked at too.
     """
     binary = next(
         (
@@ -97,6 +104,8 @@ def envoy_says(table: ResourceTable, folder: Path) -> str:
     shown = readable(table)
     static["clusters"] += shown["Cluster"] + [_static_cluster(each) for each in shown["ClusterLoadAssignment"]]
     static["listeners"] += shown["Listener"] + [_inline_listener(each) for each in shown["RouteConfiguration"]]
+    extensions = enumerate(shown["TypedExtensionConfig"])
+    static["listeners"] += [_filter_listener(each, 2 + number) for number, each in extensions]
     path = folder / "all.json"
     path.write_text(json.dumps(config))
     arguments = [binary, "--mode", "validate", "-c", str(path), "-l", "warning", "--use-dynamic-base-id"]
@@ -120,6 +129,14 @@ def _inline_listener(routes: dict[str, Any]) -> dict[str, Any]:
         "name": f"routes of {routes['name']}",
         "address": {"socket_address": {"address": "127.0.0.1", "port_value": 1}},
         "filter_chains": [{"filters": [network]}],
+    }
+
+
+def _filter_listener(extension: dict[str, Any], port: int) -> dict[str, Any]:
+    return {
+        "name": f"extension {extension['name']}",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": [extension]}],
     }
 
 

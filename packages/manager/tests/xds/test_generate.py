@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given, settings
 
 from kubelb_manager.ir.model import (
@@ -13,20 +16,21 @@ from kubelb_manager.ir.model import (
     Forward,
     Host,
     HttpListener,
+    L4Listener,
     Layer,
     Origin,
     PathKind,
     PathMatch,
+    Protocol,
     Respond,
     RouteRule,
     RouteTable,
-    TcpListener,
 )
 from kubelb_manager.xds import protos as pb
 from kubelb_manager.xds import routes
 from kubelb_manager.xds.filters import literal
 from kubelb_manager.xds.generate import Generator, check
-from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, TYPES, resource
+from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, EXTENSIONS, LISTENER, ROUTES, TYPES, resource
 
 ORIGIN = Origin("Route", "tenant-a", "r")
 NAMES = ("a", "b", "c", "d")
@@ -41,7 +45,7 @@ def table(host: str, to: str, *paths: str) -> RouteTable:
     return RouteTable(Host(host), rules, Respond(404))
 
 
-def fleet(tables: list[RouteTable], clusters: list[Cluster], tcp: tuple[TcpListener, ...] = ()) -> Fleet:
+def fleet(tables: list[RouteTable], clusters: list[Cluster], tcp: tuple[L4Listener, ...] = ()) -> Fleet:
     http = (HttpListener("http", 8080, tuple(tables), Respond(404)),)
     return Fleet("tenant-a/shared", http, tcp, tuple(clusters))
 
@@ -53,15 +57,18 @@ tables = st.builds(
     st.sampled_from(NAMES),
     st.lists(paths, max_size=3),
 )
+targets = st.tuples(
+    st.sampled_from(NAMES), st.sampled_from(Protocol), st.sampled_from(((), ("10.0.0.0/8",), ("::/0", "0.0.0.0/0")))
+)
 fleets = st.builds(
     lambda some, nodes, tcp: fleet(
         list({each.host: each for each in some}.values()),
         [cluster(name, nodes) for name in NAMES],
-        tuple(TcpListener(f"tcp-{port}", port, name) for port, name in tcp.items()),
+        tuple(L4Listener(f"l4-{port}", port, *to) for port, to in tcp.items()),
     ),
     st.lists(tables, max_size=4),
     st.integers(0, 3),
-    st.dictionaries(st.integers(10000, 10003), st.sampled_from(NAMES), max_size=3),
+    st.dictionaries(st.integers(10000, 10003), targets, max_size=3),
 )
 
 
@@ -83,7 +90,7 @@ def test_order_of_the_input_does_not_show(of, random):
         return tuple(random.sample(items, len(items)))
 
     http = tuple(HttpListener(each.name, each.port, shuffled(each.tables), each.unknown_host) for each in of.http)
-    other = Fleet(of.key, http, shuffled(of.tcp), shuffled(of.clusters))
+    other = Fleet(of.key, http, shuffled(of.l4), shuffled(of.clusters))
     assert Generator().table(other) == Generator().table(of)
 
 
@@ -110,7 +117,7 @@ def test_a_changed_host_costs_one_virtual_host(monkeypatch):
     hosts[3] = table("h3.example.com", "b")
     after = generator.table(fleet(hosts, clusters))
     assert made == ["h3.example.com"]
-    assert [after[url] is before[url] for url in TYPES] == [True, True, True, False]
+    assert [after[url] is before[url] for url in TYPES] == [True, True, True, True, False]
 
 
 def test_another_unknown_host_reaches_wildcards():
@@ -133,20 +140,44 @@ def test_fleets_do_not_mix():
     assert generator.table(one) == Generator().table(one)
 
 
-def test_endpoints_and_affinity_leave_listeners_alone():
+def test_another_cluster_leaves_the_listener_alone():
     """A changed listener cuts its connections at the end of the drain, so nothing else may change it."""
-    tcp = (TcpListener("tcp", 10000, "a"),)
     generator = Generator()
-    before = generator.table(Fleet("k", (), tcp, (cluster("a", 1, Layer.L4),)))
-    changed = Cluster("a", Layer.L4, cluster("a", 2).endpoints, local_only=True, source_affinity=True)
-    after = generator.table(Fleet("k", (), tcp, (changed,)))
+    before = generator.table(Fleet("k", (), (L4Listener("tcp", 10000, "a"),), (cluster("a", 1, Layer.L4),)))
+    other = Cluster("b", Layer.L4, cluster("a", 2).endpoints, proxy_protocol=True, source_affinity=True)
+    after = generator.table(Fleet("k", (), (L4Listener("tcp", 10000, "b"),), (other,)))
     assert after[LISTENER] is before[LISTENER]
-    assert after[CLUSTER] != before[CLUSTER]
-    assert after[ENDPOINTS] != before[ENDPOINTS]
+    assert [after[url] != before[url] for url in (CLUSTER, ENDPOINTS, EXTENSIONS)] == [True] * 3
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"proxy_protocol": True}, {"source_affinity": True}, {"local_only": True}, {"protocol": Protocol.UDP}],
+    ids=str,
+)
+def test_every_option_of_a_cluster_makes_it_anew(changed):
+    generator = Generator()
+    plain = cluster("a", 1, Layer.L4)
+    generator.table(Fleet("k", (), (), (plain,)))
+    other = replace(plain, **changed)
+    assert generator.table(Fleet("k", (), (), (other,))) == Generator().table(Fleet("k", (), (), (other,)))
+
+
+def test_source_ranges_change_the_listener_but_not_its_chain():
+    """What chooses the chain may change under connections (seen with Envoy); the chain may not."""
+    plain = L4Listener("tcp", 10000, "a")
+    tables = [
+        Generator().table(Fleet("k", (), (each,), (cluster("a", 1, Layer.L4),)))
+        for each in (plain, replace(plain, source_ranges=("10.0.0.0/8",)))
+    ]
+    open_, narrow = (pb.Listener.FromString(table[LISTENER]["tcp"].body) for table in tables)
+    assert narrow.HasField("filter_chain_matcher")
+    narrow.ClearField("filter_chain_matcher")
+    assert narrow == open_
 
 
 def test_check_tells_what_is_wrong():
-    good = Generator().table(fleet([table("x", "a")], [cluster("a")], (TcpListener("tcp", 10000, "a"),)))
+    good = Generator().table(fleet([table("x", "a")], [cluster("a")], (L4Listener("tcp", 10000, "a"),)))
     assert check(good) == []
     assert check({**good, CLUSTER: {}}) == [
         "cluster 'a' is used but does not exist",
@@ -165,6 +196,6 @@ def test_a_formatted_field_shows_percent_signs():
     assert (
         b"%%START_TIME%%"
         in Generator()
-        .table(Fleet("%START_TIME%", (), (TcpListener("t", 1, "a"),), (cluster("a"),)))[LISTENER]["t"]
+        .table(Fleet("%START_TIME%", (), (L4Listener("t", 1, "a"),), (cluster("a"),)))[EXTENSIONS]["t"]
         .body
     )

@@ -7,12 +7,14 @@ if it is named by the UID of a source that lives here, and else left alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from kubelb_ccm.controllers.home import Home
 from kubelb_ccm.export.merge import merged
 from kubelb_ccm.export.meta import origin, origin_cluster
 from kubelb_common import names
 from kubelb_common.kube.errors import AlreadyExists, NotFound
-from kubelb_common.kube.port import KubeClient, Object
+from kubelb_common.kube.port import KubeClient, Object, Resource
 from kubelb_common.objects import view
 from kubelb_common.runtime.fresh import Fresh
 from kubelb_common.runtime.informer import Change, Informer
@@ -21,6 +23,14 @@ from kubelb_common.telemetry import logs
 
 _log = logs.get(__name__)
 _BY_ORIGIN = "origin"
+
+
+#: Fields of a spec without which an object would allow more than was asked for.
+_GUARDED = ("sourceRanges",)
+
+
+class NotKeptError(Exception):
+    """The management cluster would drop a field that restricts; the text says which, and what to do."""
 
 
 class Exports:
@@ -44,6 +54,8 @@ class Exports:
         self._origin_kind = origin_kind
         self._own_annotations = own_annotations
         self._kept: dict[str, tuple[Object, int]] = {}
+        #: Guarded fields that the server was seen to drop; its CRDs are older than we are.
+        self._drops: set[str] = set()
         self._index = f"{_BY_ORIGIN} {origin_kind}"
         informer.store.add_index(self._index, self._origins)
 
@@ -78,8 +90,26 @@ class Exports:
         """Create the object or make it say what `desired` says; nothing is written if it does.
 
         Returns the stored object. One that is being deleted, or another cluster's, comes back as it is.
+
+        Raises:
+            NotKeptError: the server drops what restricts the object, which therefore is not there.
         """
         resource, namespace, name = self.informer.resource, self._home.namespace, view.name(desired)
+        guarded = {field for field in _GUARDED if field in desired["spec"]}
+        if guarded & self._drops:
+            live = self.get(name)
+            if live is not None and not self.is_foreign(live):
+                await self.remove(live)
+            raise _not_kept(guarded & self._drops)
+        stored = await self._stored(resource, namespace, name, desired)
+        lost = guarded - stored["spec"].keys()
+        if lost and not view.deleting(stored) and not self.is_foreign(stored):
+            self._drops |= lost
+            await self.remove(stored)
+            raise _not_kept(lost)
+        return stored
+
+    async def _stored(self, resource: Resource, namespace: str, name: str, desired: Object) -> Object:
         live = self.get(name)
         if live is None:
             try:
@@ -133,3 +163,10 @@ class Exports:
 
     def _origins(self, exported: Object) -> list[str]:
         return [str(key) for key in self.origin_keys(exported)]
+
+
+def _not_kept(fields: Iterable[str]) -> NotKeptError:
+    return NotKeptError(
+        f"the management cluster does not know {', '.join(sorted(fields))} and would serve this object to anybody; "
+        "update KubeLB's CRDs there, then restart the agent"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kubelb_ccm.export.meta import Destination, origin_cluster
+from kubelb_ccm.export.meta import Destination, origin, origin_cluster
 from kubelb_common import names
 from kubelb_common.faults import Fault
 from kubelb_common.kube.port import Object
@@ -71,9 +71,9 @@ class Home:
 
 
 def owner_changes(change: Change) -> bool:
-    """Let through a change of an Addresses object that may change which one is ours."""
+    """Let through a change of an Addresses object that may change which one is ours; one Service's own never does."""
     old, new = change
-    owners = [origin_cluster(item) if item is not None else "" for item in (old, new)]
+    owners = [origin_cluster(item) if item is not None and origin(item) is None else "" for item in (old, new)]
     return owners[0] != owners[1]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from kubelb_ccm.controllers.lifecycle import Kind
+from kubelb_ccm.controllers.local_nodes import LocalNodes
 from kubelb_ccm.controllers.service import ServiceKind
 from kubelb_ccm.controllers.source import SourceKind
 from kubelb_ccm.options import Options
@@ -35,9 +36,13 @@ class Served:
     own_annotations: bool
 
 
-def served(options: Options) -> Iterator[Served]:
-    """Return the kinds that these options ask for."""
-    service = ServiceKind(use_class=options.use_loadbalancer_class, cloud_provider=options.enable_cloud_provider)
+def served(options: Options, local_nodes: LocalNodes | None = None) -> Iterator[Served]:
+    """Return the kinds that these options ask for; who serves them needs `local_nodes` (see `ServiceKind`)."""
+    service = ServiceKind(
+        use_class=options.use_loadbalancer_class,
+        cloud_provider=options.enable_cloud_provider,
+        local_nodes=local_nodes,
+    )
     yield Served("service", service, resources.LOAD_BALANCERS, None, own_annotations=True)
     if not options.disable_ingress_controller:
         yield _route("ingress", resources.INGRESSES, IngressAdapter(use_class=options.use_ingress_class))

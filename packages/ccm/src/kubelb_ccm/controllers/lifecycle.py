@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from kubelb_ccm.controllers.exports import Exports
+from kubelb_ccm.controllers.exports import Exports, NotKeptError
 from kubelb_ccm.controllers.home import Home, owner_changes, removal_changes
 from kubelb_ccm.controllers.reporter import Reporter
 from kubelb_ccm.controllers.twins import Backends, Twins
@@ -66,8 +66,14 @@ class Kind(Protocol):
     def services(self, source: Object) -> frozenset[ServiceRef]:
         """Return the Services that must be reachable on the nodes for it."""
 
+    async def prepare(self, source: Object, backends: Backends) -> None:
+        """Make what the export refers to, and say what of the object cannot be exported."""
+
     def export(self, source: Object, backends: Backends, destination: Destination) -> Object | None:
         """Return the export, or None while there is nothing to export."""
+
+    async def settle(self, source: Object, exported: Object) -> None:
+        """Tie what `prepare` made to the export, or remove what no export refers to."""
 
     def answer(self, exported: Object) -> Object | None:
         """Return the status that the export gives to its source, or None while it says nothing of it."""
@@ -149,7 +155,10 @@ class Lifecycle:
     async def _serve(self, source: Object) -> Result:
         source = await self._hold(source)
         backends = await self._twins.ensure(self._kind.services(source))
+        await self._kind.prepare(source, backends)
         exported = await self._export(source, backends)
+        if exported is not None and not view.deleting(exported):
+            await self._kind.settle(source, exported)
         await self._tell(source, exported, backends.problems)
         return DONE if backends.again is None else Again(after=backends.again)
 
@@ -165,6 +174,9 @@ class Lifecycle:
             return self._exports.get(view.uid(source))
         try:
             exported = await self._exports.apply(desired)
+        except NotKeptError as error:
+            backends.problems.append(Problem("Accepted", "NotKept", str(error)))
+            return None
         except Invalid as error:
             # Asked again at leisure: the object has to change, or the management cluster's CRDs.
             text = f"the management cluster refused this object: {error.message}"

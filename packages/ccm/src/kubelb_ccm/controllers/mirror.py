@@ -14,8 +14,8 @@ from kubelb_common.objects import view
 from kubelb_common.runtime.fresh import Fresh
 from kubelb_common.runtime.informer import Informer
 
-#: Slices that are worth watching: all but those that Kubernetes makes for Services with a selector.
-SLICES_SELECTOR = f"{SLICE_MANAGER_LABEL}!=endpointslice-controller.k8s.io"
+#: Who makes the slices of Services with a selector; these need no mirror.
+_KUBERNETES = "endpointslice-controller.k8s.io"
 _BY_SERVICE = "service"
 _COMPARED = ("addressType", "endpoints", "ports")
 
@@ -25,7 +25,7 @@ class Mirror:
 
     Args:
         client: the tenant cluster.
-        slices: its EndpointSlices, restricted by `SLICES_SELECTOR`.
+        slices: its EndpointSlices.
     """
 
     def __init__(self, client: KubeClient, slices: Informer) -> None:
@@ -80,6 +80,11 @@ def _is_ours(found: Object) -> bool:
     return view.labels(found).get(SLICE_MANAGER_LABEL) == SLICE_MANAGER
 
 
+def may_need_mirror(found: Object) -> bool:
+    """Tell whether this slice is one of ours, or one that ours are made from."""
+    return view.labels(found).get(SLICE_MANAGER_LABEL) != _KUBERNETES
+
+
 def _service(found: Object) -> list[str]:
-    name = view.labels(found).get(SLICE_SERVICE_LABEL)
+    name = view.labels(found).get(SLICE_SERVICE_LABEL) if may_need_mirror(found) else None
     return [f"{view.namespace(found)}/{name}"] if name else []

@@ -28,10 +28,16 @@ class SourceKind:
         """Return the Services that the object names."""
         return self.adapter.services(source)
 
+    async def prepare(self, source: Object, backends: Backends) -> None:
+        """Nothing has to be there before a Route."""
+
     def export(self, source: Object, backends: Backends, destination: Destination) -> Object | None:
         """Return the Route; Services that do not exist are not in it, which the manager reports."""
         services = [exported_service(service, twin) for service, twin in backends.services.values()]
         return route(source, services, destination)
+
+    async def settle(self, source: Object, exported: Object) -> None:
+        """Nothing follows a Route."""
 
     def answer(self, exported: Object) -> Object | None:
         """Return the status that the Route gives to its source."""

@@ -72,13 +72,15 @@ class Backends:
 
     Attributes:
         services: each Service with the twin that serves it, None where it has node ports or got no twin.
-        problems: what kept a Service from getting its twin.
+        problems: what kept a Service from getting its twin, or a part of the object from being exported.
         again: seconds after which a refused twin is worth another try.
+        addresses: name of the Addresses object with the nodes that serve them; empty: all of the cluster's.
     """
 
     services: dict[ServiceRef, tuple[Object, Object | None]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     again: float | None = None
+    addresses: str = ""
 
 
 class Twins:

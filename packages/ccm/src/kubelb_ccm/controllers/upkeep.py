@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from kubelb_ccm.controllers.home import removal_changes
 from kubelb_ccm.controllers.lifecycle import Lifecycle, service_matters
+from kubelb_ccm.controllers.mirror import may_need_mirror
 from kubelb_ccm.controllers.twins import Twins
 from kubelb_ccm.export.twins import SLICE_SERVICE_LABEL, is_twin
 from kubelb_ccm.export.usage import given_up
@@ -77,6 +78,8 @@ def _if_twin(service: Object) -> list[ObjectKey]:
 
 def _service_of(found: Object, services: Informer) -> list[ObjectKey]:
     """Map an EndpointSlice to its Service, and one that we mirrored to the Service behind the twin."""
+    if not may_need_mirror(found):
+        return []
     service = services.store.get(view.namespace(found), view.labels(found).get(SLICE_SERVICE_LABEL, ""))
     return [] if service is None else original(service)
 

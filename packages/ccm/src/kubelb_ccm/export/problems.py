@@ -6,18 +6,18 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from kubelb_common.objects import view
+from kubelb_common.objects import conditions, view
 from kubelb_common.objects.view import Object
 
 _MESSAGE_MAX = 300
 _PROBLEMS_MAX = 8
-_OURS = frozenset({"Accepted", "ResolvedRefs", "Programmed"})
+_OURS = frozenset({"Accepted", "ResolvedRefs", conditions.PARTIALLY_INVALID, "Programmed"})
 #: A reason that only repeats what another condition says better.
 _ECHO = "NotAccepted"
 
 
 class Problem(NamedTuple):
-    """A condition that is not as it should be, in the words of Kubernetes conditions."""
+    """A condition that tells of a fault, in the words of Kubernetes conditions."""
 
     type: str
     reason: str
@@ -35,7 +35,7 @@ def reported(exported: Object) -> tuple[Problem, ...] | None:
     return tuple(
         Problem(view.text(found, "type"), view.text(found, "reason"), view.text(found, "message"))
         for found in sorted(current, key=lambda found: str(found["type"]))
-        if found.get("status") == "False" and found.get("reason") != _ECHO
+        if conditions.is_fault(found) and found.get("reason") != _ECHO
     )
 
 
@@ -69,8 +69,8 @@ def status_annotation(subject: str, name: str, problems: Iterable[Problem]) -> s
     told = shortened(problems)
     if not told:
         return None
-    conditions = [problem._asdict() for problem in told]
-    return json.dumps({subject: name, "conditions": conditions}, separators=(",", ":"), ensure_ascii=False)
+    said = [problem._asdict() for problem in told]
+    return json.dumps({subject: name, "conditions": said}, separators=(",", ":"), ensure_ascii=False)
 
 
 def told_problems(annotation: str | None) -> frozenset[Problem]:

@@ -60,12 +60,12 @@ def current(obj: Object) -> list[Object]:
 
 
 def wrong(obj: Object) -> list[Object]:
-    """Return the conditions of ours that do not hold, each cause once."""
+    """Return the conditions of ours that tell a fault, each cause once."""
     return [
         item
-        for kind in CONDITION_TYPES
+        for kind in (*CONDITION_TYPES, conditions.PARTIALLY_INVALID)
         for item in current(obj)
-        if item.get("type") == kind and item.get("status") == "False" and item.get("reason") != _ECHO
+        if item.get("type") == kind and conditions.is_fault(item) and item.get("reason") != _ECHO
     ]
 
 

@@ -15,6 +15,7 @@ from kubelb_common.api.meta import (
     ServicePort,
 )
 from kubelb_common.api.record import Record, field, record
+from kubelb_common.api.settings import CIDR_LIST
 
 
 @record
@@ -47,6 +48,14 @@ class LoadBalancerSpec(Record):
     )
     external_traffic_policy: str = field("External traffic policy of the tenant's Service.", default="")
     persistence: Persistence | None = field("Session persistence; none if absent.", default=None)
+    source_ranges: tuple[str, ...] = field(
+        "CIDR blocks from which clients are let in; from anywhere if empty.", default=(), schema=CIDR_LIST
+    )
+    load_balancer_ip: str = field(
+        "Address to ask for; only from the blocks that Tenant.spec.addresses allows.",
+        json="loadBalancerIP",
+        default="",
+    )
 
 
 @record

@@ -13,6 +13,8 @@ Condition = dict[str, Any]
 Status = Literal["True", "False", "Unknown"]
 #: What the API server accepts as a message.
 MESSAGE_MAX: Final = 32768
+#: As in Gateway API: True where a part of an accepted object has no effect, absent otherwise.
+PARTIALLY_INVALID: Final = "PartiallyInvalid"
 
 
 def find(conditions: Iterable[Mapping[str, Any]], type_: str) -> Mapping[str, Any] | None:
@@ -26,6 +28,11 @@ def is_true(conditions: Iterable[Mapping[str, Any]], type_: str, *, generation: 
     if item is None or item.get("status") != "True":
         return False
     return generation is None or item.get("observedGeneration") == generation
+
+
+def is_fault(condition: Mapping[str, Any]) -> bool:
+    """Say whether a condition tells that something is wrong: it is False, or PartiallyInvalid and True."""
+    return condition.get("status") == ("True" if condition.get("type") == PARTIALLY_INVALID else "False")
 
 
 def set_condition(

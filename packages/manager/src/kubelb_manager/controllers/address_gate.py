@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
 from kubelb_common.runtime.clock import Clock
-from kubelb_manager.ir.model import Cluster, Endpoint, Layer
+from kubelb_manager.ir.model import Cluster, Endpoint, Layer, Protocol
 from kubelb_manager.probes.nodeport import Connect, NodePortProber
 from kubelb_manager.rollout.view import Reach
 
@@ -38,9 +38,9 @@ class AddressGate:
     def __post_init__(self) -> None:
         self._prober = NodePortProber(self.clock, self.on_answer, self.connect)
 
-    def passes(self, ingress: Iterable[Object], port: int) -> bool:
+    def passes(self, ingress: Iterable[Object], port: int, protocol: Protocol = Protocol.TCP) -> bool:
         """Whether all of `status.loadBalancer.ingress` take connections on `port`, or never told in time."""
-        return all(self._passes(Endpoint(ip, port)) for entry in ingress if (ip := _ip(entry)))
+        return all(self._passes(Endpoint(ip, port, protocol)) for entry in ingress if (ip := _ip(entry)))
 
     def _passes(self, endpoint: Endpoint) -> bool:
         if endpoint in self._passed:

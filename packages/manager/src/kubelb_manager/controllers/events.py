@@ -1,6 +1,6 @@
 """Events in the management cluster: each refusal once, beside the object that was refused.
 
-A condition is the memory: an Event is sent for a condition that is False and says something that it did
+A condition is the memory: an Event is sent for a condition that tells a fault and says something that it did
 not say before, so a restart repeats nothing. An Event's name is made from what it says, so even where a
 status was not written there is one Event and not two. An Event that cannot be written is only logged.
 """
@@ -53,7 +53,7 @@ class Events:
         """
         known = view.objects(obj, "status", "conditions")
         for item in fresh:
-            if item.get("status") != "False" or item.get("reason") in _ECHOES:
+            if not conditions.is_fault(item) or item.get("reason") in _ECHOES:
                 continue
             before = conditions.find(known, item["type"])
             if before is None or _said(before) != _said(item):

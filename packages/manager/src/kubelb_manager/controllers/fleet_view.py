@@ -10,7 +10,10 @@ from kubelb_manager.ir.model import Cluster, Origin
 from kubelb_manager.peers.book import NOWHERE, Elsewhere
 from kubelb_manager.peers.model import ObjectState
 from kubelb_manager.rollout.view import Reach
-from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, EXTENSIONS, LISTENER, ROUTES
+
+#: What is adopted shows in these.
+_SERVING = (EXTENSIONS, LISTENER, ROUTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class FleetView:
 
     def has_routes(self, generation: int) -> bool:
         """See View."""
-        return self._all_have(generation, (LISTENER, ROUTES))
+        return self._all_have(generation, _SERVING)
 
     def _all_have(self, generation: int, types: tuple[str, ...]) -> bool:
         return not self.unknown() and all(_has(stream, generation, types) for stream in self.progress.streams)
@@ -57,14 +60,13 @@ class FleetView:
     def serving(self, origin: Origin, ours: ObjectState) -> tuple[int, int]:
         """Return how many ready pods serve an object as we have it, and how many there are (ruling 12)."""
         streams = {stream.pod: stream for stream in self.progress.streams}
-        types = (LISTENER, ROUTES)
         count = sum(
             1
             for pod in self.ready_pods
             if (
-                _has(streams[pod], ours.since, types)
+                _has(streams[pod], ours.since, _SERVING)
                 if pod in streams
-                else self.elsewhere.serves(pod, origin, ours, types)
+                else self.elsewhere.serves(pod, origin, ours, _SERVING)
             )
         )
         return count, len(self.ready_pods)

@@ -22,7 +22,7 @@ from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.desired import service as desired_service
 from kubelb_manager.gather.fleets import Fleets
 from kubelb_manager.gather.stores import BY_PORT
-from kubelb_manager.ir.model import Endpoint, FleetId, Origin
+from kubelb_manager.ir.model import Endpoint, FleetId, Origin, Protocol
 from kubelb_manager.ports import declared
 from kubelb_manager.ports.table import PortKey, allocate, from_status, joined, losers
 from kubelb_manager.probes.nodeport import Connect, connects
@@ -119,11 +119,14 @@ class LoadBalancerController:
     def _answers(self, key: ObjectKey, lb: Object, service: Object | None) -> bool:
         """Whether the address that would be shown first takes connections."""
         addresses = view.objects(service or {}, "status", "loadBalancer", "ingress")
-        port = view.get(service or {}, "spec", "ports", 0, "port")
-        if not addresses or not port or view.get(lb, "status", "loadBalancer", "ingress"):
+        ports = view.objects(service or {}, "spec", "ports")
+        if not addresses or not ports or view.get(lb, "status", "loadBalancer", "ingress"):
             return True
-        self._asked_for |= {Endpoint(view.text(item, "ip"), port): key for item in addresses}
-        return self.gate.passes(addresses, port)
+        # A TCP port can answer; all are programmed together.
+        port = next((item for item in ports if item.get("protocol", "TCP") == "TCP"), ports[0])
+        number, protocol = port["port"], Protocol(port.get("protocol", "TCP"))
+        self._asked_for |= {Endpoint(view.text(item, "ip"), number, protocol): key for item in addresses}
+        return self.gate.passes(addresses, number, protocol)
 
     def _ports(self, lb: Object) -> dict[PortKey, int]:
         """Return Envoy's port for each port of `lb`; what is given out is remembered until the store has it."""

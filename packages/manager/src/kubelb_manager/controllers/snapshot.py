@@ -43,13 +43,13 @@ from kubelb_manager.ports.table import PortKey
 from kubelb_manager.probes.nodeport import Connect, NodePortProber, connects
 from kubelb_manager.rollout.rollout import REMOVAL_BOUND, Phase, Rollout, Standing, Step
 from kubelb_manager.settings import in_force
-from kubelb_manager.translate.context import Context, hostnames_of
+from kubelb_manager.translate.context import Context, hostnames_of, moved_nodes, refers_to
 from kubelb_manager.translate.load_balancer import translate_load_balancer
 from kubelb_manager.translate.merge import MergeMemo, merge
 from kubelb_manager.translate.result import Translated
 from kubelb_manager.translate.route import translate_route
 from kubelb_manager.xds.generate import Generator
-from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES
+from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, EXTENSIONS, LISTENER, ROUTES
 
 _log = logs.get(__name__)
 #: Steps that may follow at once in one pass; each needs the one before to be published.
@@ -78,6 +78,8 @@ class _State:
     lingering: dict[Origin, float] = field(default_factory=dict)
     translated: dict[Origin, Translated] = field(default_factory=dict)
     wanted: dict[Origin, Part] = field(default_factory=dict)
+    #: Addresses objects that each object depends on, None for any.
+    refers_to: dict[Origin, frozenset[str] | None] = field(default_factory=dict)
     #: Objects about which a word is still due, or that still hold clusters they let go of.
     restless: set[Origin] = field(default_factory=set)
     latched: dict[Origin, tuple[str, int]] = field(default_factory=dict)
@@ -99,6 +101,7 @@ class _State:
             self.translated,
             self.wanted,
             self.lingering,
+            self.refers_to,
             self.latched,
             self.adopted_at,
             self.deleting_since,
@@ -323,9 +326,8 @@ class SnapshotController:
                 continue
             out |= own
             if context is not state.contexts.get(namespace):
+                out |= _sharing(state, namespace, context)
                 state.contexts[namespace] = context
-                known = {*state.translated, *state.undecided}
-                out |= {origin for origin in known if origin.namespace == namespace}
             elif self._is_removing(namespace):
                 out |= {origin for origin in state.wanted if origin.namespace == namespace}
         return out
@@ -365,6 +367,7 @@ class SnapshotController:
             if origin.kind == "Route"
             else translate_load_balancer(obj, context, _own(ports, origin))
         )
+        state.refers_to[origin] = refers_to(obj)
         admitted = self.gate.judge(origin, obj, fresh, context.settings.limits)
         if admitted is None:
             state.undecided.add(origin)
@@ -462,7 +465,7 @@ class SnapshotController:
             )
             if nack.type_url in (CLUSTER, ENDPOINTS):
                 state.rollout.refuse_clusters(frozenset(nack.names), nack.message)
-            elif nack.type_url in (LISTENER, ROUTES):
+            elif nack.type_url in (EXTENSIONS, LISTENER, ROUTES):
                 state.rollout.refuse(nack.generation, nack.message, routes=True)
         state.heard = now
 
@@ -680,6 +683,17 @@ def _was_judged(obj: Object) -> bool:
         and item.get("observedGeneration") == view.generation(obj)
         and (item.get("status") == "True" or item.get("reason") == programmed.BACKEND_UNREACHABLE)
     )
+
+
+def _sharing(state: _State, namespace: str, context: Context) -> set[Origin]:
+    """Return the objects of a tenant for which this context means another thing than the one before."""
+    before = state.contexts.get(namespace)
+    moved = None if before is None else moved_nodes(before, context)
+    known = {origin for origin in {*state.translated, *state.undecided} if origin.namespace == namespace}
+    if moved is None:
+        return known
+    depends = {origin: state.refers_to.get(origin) for origin in known}
+    return {origin for origin, names_ in depends.items() if names_ is None or names_ & moved}
 
 
 def _own(ports: Mapping[PortKey, int], origin: Origin) -> dict[PortKey, int]:

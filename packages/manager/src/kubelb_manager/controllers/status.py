@@ -13,8 +13,10 @@ from kubelb_manager.translate.result import Verdict
 
 
 def with_verdicts(existing: list[Object], verdicts: Iterable[Verdict], generation: int, now: str) -> list[Object]:
-    """Return the conditions with `verdicts` set for `generation`; others stay."""
-    merged = list(existing)
+    """Return the conditions with `verdicts` set for `generation`; others stay, PartiallyInvalid while it is said."""
+    verdicts = list(verdicts)
+    partial = any(verdict.type == conditions.PARTIALLY_INVALID for verdict in verdicts)
+    merged = [item for item in existing if partial or item.get("type") != conditions.PARTIALLY_INVALID]
     for verdict in verdicts:
         merged = conditions.set_condition(
             merged, verdict.type, verdict.status, verdict.reason, verdict.message, generation, now

@@ -3,18 +3,21 @@
 What can happen, in any order: the client subscribes, unsubscribes, acknowledges, refuses; the fleet gets
 a new snapshot. After each of these the stream looks at what the client lacks and sends it:
 
-1. clusters, 2. endpoints, 3. listeners, 4. routes, 5. removals of clusters and endpoints.
+1. clusters, 2. endpoints, 3. extensions, 4. listeners, 5. routes, 6. removals of what these named.
 
 What holds:
 
-* Listeners and routes of a generation are not sent before the client took its clusters, which shows in that it asks
-  for the endpoints of the new ones. Endpoints never wait: Envoy keeps the acknowledgement of clusters back until
-  their endpoints are there.
+* Extensions, listeners and routes of a generation are not sent before the client took its clusters, which shows in
+  that it asks for the endpoints of the new ones. Endpoints never wait: Envoy keeps the acknowledgement of clusters back
+  until their endpoints are there.
 * One response of a type is on its way at a time; what changes meanwhile is one response afterwards. Clusters are the
   exception, because their acknowledgement can wait for a dead node's health check, and nobody may wait for that.
-* A cluster is removed only after the client acknowledged listeners and routes of the generation that dropped it,
-  or a later one. That holds for leftovers too that a client brings along from another manager: until its routes are
-  known to be current, they may name such a cluster.
+* A cluster is removed only after the client acknowledged extensions, listeners and routes of the generation that
+  dropped it, or a later one; an extension and a route table only after the listeners. That holds for leftovers too
+  that a client brings along from another manager: until its routes are known to be current, they may name such a
+  cluster.
+* What a listener names (extensions, routes) is sent when the client asks for it, which it does before it acknowledges
+  the listener (seen with Envoy); so an acknowledged listener without them does not count as acknowledged.
 * A cluster's endpoints are sent again with each change of that cluster: Envoy warms the changed one but does not ask.
 * What the client has in the right version is never sent. A subscription to everything is answered even
   if there is nothing; Envoy waits for it. Before the fleet's first publication nothing at all is said.
@@ -28,8 +31,12 @@ from collections.abc import Iterable, Mapping
 
 from kubelb_manager.delivery.messages import Nack, Request, Response, Snapshot
 from kubelb_manager.delivery.subscription import Subscription
-from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, TYPES
+from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, EXTENSIONS, LISTENER, ROUTES, TYPES
 
+#: What may name clusters.
+_NAMING = (EXTENSIONS, LISTENER, ROUTES)
+#: What listeners name; a client asks for it when it has taken the listener.
+_NAMED = (EXTENSIONS, ROUTES)
 #: Responses of a type that may be on their way.
 _FLIGHTS = {CLUSTER: 32}
 
@@ -131,7 +138,7 @@ class DeltaStream:
         self._note_generations()
         out: list[Response] = []
         for subscription in self._in_order():
-            if subscription.type_url in (LISTENER, ROUTES) and (self._snapshot.clusters_only or self._clusters_wait()):
+            if subscription.type_url in _NAMING and (self._snapshot.clusters_only or self._clusters_wait()):
                 continue
             out += self._send_additions(subscription)
         self._note_generations()
@@ -189,17 +196,17 @@ class DeltaStream:
         """Whether nothing of the client's can name this gone resource any more."""
         dropped = subscription.dropped.get(name, subscription.generation)
         if subscription.type_url == CLUSTER:
-            return self._past(LISTENER, dropped) and self._past(ROUTES, dropped)
+            return all(self._past(url, dropped) for url in _NAMING)
         if subscription.type_url == ENDPOINTS:
             return not self.may_have(CLUSTER, name)
-        return subscription.type_url != ROUTES or self._past(LISTENER, dropped)
+        return subscription.type_url not in _NAMED or self._past(LISTENER, dropped)
 
     def _past(self, type_url: str, generation: int) -> bool:
         subscription = self._subscriptions.get(type_url)
         if subscription is not None:
             return subscription.harmless_generation >= generation
         # Not asked for yet. Where routes are served, the client will ask, and may have old ones until then.
-        return type_url == ROUTES and self._snapshot is not None and not self._snapshot.table.get(ROUTES)
+        return type_url in _NAMED and self._snapshot is not None and not self._snapshot.table.get(type_url)
 
     def _warm(self, changed: Iterable[str]) -> None:
         endpoints = self._subscriptions.get(ENDPOINTS)

@@ -96,17 +96,29 @@ def _service_spec(live: Mapping[str, Any], wanted: Object) -> Object:
     if not balanced:
         for key in (*_LOAD_BALANCER_ONLY, "externalTrafficPolicy"):
             spec.pop(key, None)
-    elif live.get("type") != "LoadBalancer" and "loadBalancerClass" in wanted:
+    elif "loadBalancerIP" not in wanted:
+        spec.pop("loadBalancerIP", None)
+    if balanced and live.get("type") != "LoadBalancer" and "loadBalancerClass" in wanted:
         # A class is allowed at the moment in which the Service becomes a load balancer, never later.
         spec["loadBalancerClass"] = wanted["loadBalancerClass"]
     return spec
 
 
-_LOAD_BALANCER_ONLY = ("loadBalancerClass", "healthCheckNodePort", "allocateLoadBalancerNodePorts")
+_LOAD_BALANCER_ONLY = (
+    "loadBalancerClass",
+    "loadBalancerIP",
+    "healthCheckNodePort",
+    "allocateLoadBalancerNodePorts",
+)
 
 
 def _service_ports(live: Mapping[str, Any], wanted: list[Object], *, keep: bool) -> list[Object]:
-    """Return the wanted ports with the node ports that they have already (edge case 9)."""
+    """Return the wanted ports with the names, and the node ports, that they have already (edge case 9).
+
+    kube-proxy joins a port to its endpoints by name, and learns of the endpoints' names later than of the Service's:
+    a renamed port refuses connections for up to a second (seen). So the port of a number and protocol keeps its name.
+    """
+    wanted = _with_live_names(live, wanted)
     if not keep:
         return wanted
     left = [entry for entry in untrusted.sequence(live.get("ports")) if untrusted.port_number(entry.get("nodePort"))]
@@ -118,6 +130,17 @@ def _service_ports(live: Mapping[str, Any], wanted: list[Object], *, keep: bool)
             left.remove(same)
         out.append(port if same is None else {**port, "nodePort": same["nodePort"]})
     return out
+
+
+def _with_live_names(live: Mapping[str, Any], wanted: list[Object]) -> list[Object]:
+    names_ = {
+        (entry.get("port"), entry.get("protocol", "TCP")): untrusted.string(entry.get("name"))
+        for entry in untrusted.sequence(live.get("ports"))
+    }
+    kept = [names_.get((port["port"], port["protocol"]), port.get("name", "")) for port in wanted]
+    if len(set(kept)) < len(kept) or (len(kept) > 1 and not all(kept)):
+        return wanted  # a name has moved on to another port
+    return [{**port, "name": name} if name else port for port, name in zip(wanted, kept, strict=True)]
 
 
 def _same_port(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:

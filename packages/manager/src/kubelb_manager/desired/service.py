@@ -29,13 +29,14 @@ def service_port(name: str, port: int, target_port: int, protocol: str = "TCP") 
     return {**named, "port": port, "protocol": protocol, "targetPort": target_port}
 
 
-def load_balancer(lb: Object, *, settings: Settings, ports: Iterable[Object]) -> Object:
+def load_balancer(lb: Object, *, settings: Settings, ports: Iterable[Object], address: str = "") -> Object:
     """Return the Service `envoy-<LoadBalancer>` in the LoadBalancer's namespace, not bound to a fleet yet.
 
     Args:
         lb: an accepted LoadBalancer; it becomes the owner.
         settings: class and annotations.
         ports: from `service_port`, the target port being Envoy's.
+        address: that the tenant asked for and may have; empty for any.
     """
     name, namespace = lb["metadata"]["name"], lb["metadata"]["namespace"]
     labels = untrusted.mapping(untrusted.at(lb, "metadata", "labels"))
@@ -61,6 +62,8 @@ def load_balancer(lb: Object, *, settings: Settings, ports: Iterable[Object]) ->
     )
     service_type = untrusted.at(lb, "spec", "type") or "ClusterIP"
     service["spec"] = _spec(service_type, list(ports), settings)
+    if address:
+        service["spec"]["loadBalancerIP"] = address
     return service
 
 

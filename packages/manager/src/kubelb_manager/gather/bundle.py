@@ -112,13 +112,14 @@ class Gatherer:
         config = self._config()
         own = self.informers.addresses.store.list(tenant_namespace)
         others = [item for item in self.informers.addresses.store.list() if view.namespace(item) != tenant_namespace]
+        foreign = tuple(sorted(set(_addresses(others))))
         wanted = {*hostnames, *(name for obj in own for name in hostnames_of(obj))}
         resolved = resolved_from(self.resolver.known(wanted))
         made_from: tuple[object, ...] = (
             in_force.version(tenant),
             in_force.version(config),
             tuple((view.uid(item), view.generation(item)) for item in own),
-            tuple((view.uid(item), view.generation(item)) for item in others),
+            foreign,
             tuple(self._hub()),
             resolved,
         )

@@ -27,8 +27,8 @@ def require(fleet: Fleet) -> Fleet:
 
 def _problems(fleet: Fleet) -> Iterator[str]:
     yield from _repeated("cluster", (cluster.name for cluster in fleet.clusters))
-    yield from _repeated("listener", [item.name for item in fleet.http] + [item.name for item in fleet.tcp])
-    yield from _repeated("port", [str(item.port) for item in fleet.http] + [str(item.port) for item in fleet.tcp])
+    yield from _repeated("listener", [item.name for item in fleet.http] + [item.name for item in fleet.l4])
+    yield from _repeated("port", _ports(fleet))
     for listener in fleet.http:
         yield from _repeated(f"listener {listener.name}: host", (table.host for table in listener.tables))
         for table in listener.tables:
@@ -42,8 +42,19 @@ def _problems(fleet: Fleet) -> Iterator[str]:
             )
     known = {cluster.name for cluster in fleet.clusters}
     used = {action.cluster for action in _actions(fleet) if isinstance(action, Forward)}
-    used.update(listener.cluster for listener in fleet.tcp)
+    used.update(listener.cluster for listener in fleet.l4)
     yield from (f"cluster {name} is missing" for name in used - known)
+    protocol = {cluster.name: cluster.protocol for cluster in fleet.clusters}
+    yield from (
+        f"listener {listener.name} is {listener.protocol}, its cluster {listener.cluster} is not"
+        for listener in fleet.l4
+        if protocol.get(listener.cluster, listener.protocol) is not listener.protocol
+    )
+
+
+def _ports(fleet: Fleet) -> list[str]:
+    """Return `port/protocol` of each listener: the same number may stand once for TCP and once for UDP."""
+    return [f"{item.port}/TCP" for item in fleet.http] + [f"{item.port}/{item.protocol}" for item in fleet.l4]
 
 
 def _actions(fleet: Fleet) -> Iterator[Action]:

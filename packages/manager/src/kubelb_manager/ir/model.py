@@ -42,13 +42,6 @@ class FleetId(NamedTuple):
         return f"{self.namespace}/{self.name}"
 
 
-class Endpoint(NamedTuple):
-    """An IP literal (v4 or v6, no brackets) and a port."""
-
-    address: str
-    port: int
-
-
 class Protocol(StrEnum):
     """Layer 4 protocol of a listener or endpoint."""
 
@@ -56,8 +49,16 @@ class Protocol(StrEnum):
     UDP = "UDP"
 
 
+class Endpoint(NamedTuple):
+    """An IP literal (v4 or v6, no brackets), a port and its protocol."""
+
+    address: str
+    port: int
+    protocol: Protocol = Protocol.TCP
+
+
 class Layer(StrEnum):
-    """How Envoy uses a cluster: requests (no active check) or connections (TCP connect check)."""
+    """How Envoy uses a cluster: requests (no active check) or connections (TCP connect check) and datagrams (none)."""
 
     L7 = "L7"
     L4 = "L4"
@@ -67,17 +68,22 @@ class Layer(StrEnum):
 class Cluster:
     """A tenant's Service port behind its node port on the tenant's nodes.
 
-    `name` contains everything that makes it another backend, the node port included, so a
-    re-created Service is a new cluster and only node addresses ever change inside one.
+    `name` contains everything that makes it another backend, the node port and the options below included, so a
+    re-created Service is a new cluster, as is one that gets the PROXY protocol, and only node addresses ever change
+    inside one.
     """
 
     name: str
     layer: Layer
     endpoints: tuple[Endpoint, ...]
+    #: Of the endpoints; UDP only at layer 4.
+    protocol: Protocol = Protocol.TCP
     #: True: only nodes that host a ready pod answer (externalTrafficPolicy Local), so one answer is enough.
     local_only: bool = False
     #: sessionAffinity ClientIP: Maglev over the source address.
     source_affinity: bool = False
+    #: Each connection begins with a PROXY protocol v2 header that names the client; TCP only.
+    proxy_protocol: bool = False
 
 
 class PathKind(StrEnum):
@@ -131,12 +137,24 @@ class HostRules:
 
 
 @dataclass(frozen=True, slots=True)
-class TcpListener:
-    """A port of Envoy whose connections go to one cluster."""
+class L4Listener:
+    """A port of Envoy whose connections or datagrams go to one cluster.
+
+    Attributes:
+        name: unique among listeners.
+        port: Envoy's.
+        cluster: where everything goes; may change while connections live.
+        protocol: of the listener and its cluster.
+        source_ranges: CIDRs (canonical, sorted) from which clients are let in; empty: from anywhere.
+        behind_proxy: every connection begins with a PROXY protocol header that says who the client is; TCP only.
+    """
 
     name: str
     port: int
     cluster: str
+    protocol: Protocol = Protocol.TCP
+    source_ranges: tuple[str, ...] = ()
+    behind_proxy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +176,7 @@ class Part:
     age: tuple[float, str]
     hosts: tuple[HostRules, ...] = ()
     default_backend: Action | None = None
-    listeners: tuple[TcpListener, ...] = ()
+    listeners: tuple[L4Listener, ...] = ()
     clusters: tuple[Cluster, ...] = ()
 
     @property
@@ -220,6 +238,6 @@ class Fleet:
 
     key: str
     http: tuple[HttpListener, ...] = ()
-    tcp: tuple[TcpListener, ...] = ()
+    l4: tuple[L4Listener, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     header_limits: HeaderLimits = HeaderLimits()

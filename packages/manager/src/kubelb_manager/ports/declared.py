@@ -9,8 +9,9 @@ from kubelb_common.kube.port import Object
 from kubelb_manager import untrusted
 from kubelb_manager.ports.table import PortKey
 
-#: Protocols that this release serves.
-SERVED_PROTOCOLS = ("TCP",)
+#: Protocols that are served; Envoy has nothing for SCTP.
+SERVED_PROTOCOLS = ("TCP", "UDP")
+_KNOWN_PROTOCOLS = (*SERVED_PROTOCOLS, "SCTP")
 #: More ports than this on one LoadBalancer are not looked at.
 MAX_PORTS = 256
 
@@ -68,7 +69,7 @@ def _entry(entry: Any) -> _EndpointPort | None:
     number = untrusted.port_number(untrusted.at(entry, "port"))
     protocol = untrusted.at(entry, "protocol") or "TCP"
     name = untrusted.at(entry, "name") or ""
-    if number is None or protocol not in ("TCP", "UDP") or not isinstance(name, str):
+    if number is None or protocol not in _KNOWN_PROTOCOLS or not isinstance(name, str):
         return None
     if name and not untrusted.is_label(name):
         return None

@@ -9,9 +9,12 @@ later failure is Envoy's to see, not ours.
 What a cluster's answers come to:
 
 * every node answered: it answers;
-* only nodes with a ready pod can answer (`local_only`), or the others had two seconds more: one
-  answer is enough, Envoy retries a refused connection on another node;
+* the others were asked for two seconds (only nodes with a pod answer under the traffic policy Local, or one is
+  dead): one answer is enough, Envoy tries another node;
 * the bound passed without an answer: silent.
+
+A UDP port is not asked: a datagram of ours would reach the application, and the silence of one that is served and of
+one that is not are the same. It counts as answering once kube-proxy has had the two seconds that it may need.
 
 Never: a connection to an address that translation did not let through its deny list; more than
 `_AT_ONCE` connects at a time.
@@ -24,7 +27,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from kubelb_common.runtime.clock import Clock
-from kubelb_manager.ir.model import Cluster, Endpoint
+from kubelb_manager.ir.model import Cluster, Endpoint, Protocol
 from kubelb_manager.rollout.view import Reach
 
 #: Longest wait for a first answer (ruling 26).
@@ -98,13 +101,18 @@ class NodePortProber:
         """Return what the answers so far say of `cluster`."""
         now = self.clock.monotonic()
         questions = [self._questions.get(endpoint) for endpoint in cluster.endpoints]
-        answers = [question.answered_at for question in questions if question and question.answered_at is not None]
-        if answers and (cluster.local_only or len(answers) == len(questions) or now - min(answers) >= LAG):
+        if not questions:
+            return Reach.SILENT
+        asked = [question for question in questions if question is not None]
+        answers = [question.answered_at for question in asked if question.answered_at is not None]
+        if len(answers) == len(questions):
             return Reach.ANSWERS
-        started = [question.asked_since for question in questions if question]
-        if started and now - min(started) >= BOUND:
+        open_since = [question.asked_since for question in asked if question.answered_at is None]
+        if answers and open_since and now - max(*open_since, min(answers)) >= LAG:
+            return Reach.ANSWERS
+        if open_since and now - min(open_since) >= BOUND:
             return Reach.ANSWERS if answers else Reach.SILENT
-        return Reach.ASKING if questions else Reach.SILENT
+        return Reach.ASKING
 
     async def _pursue(self, endpoint: Endpoint, question: _Question) -> None:
         pause = _FIRST_PAUSE
@@ -123,5 +131,8 @@ class NodePortProber:
         self.on_answer(endpoint)
 
     async def _connects(self, endpoint: Endpoint) -> bool:
+        if endpoint.protocol is Protocol.UDP:
+            await self.clock.sleep(LAG)
+            return True
         async with self._limit:
             return await self.connect(endpoint)

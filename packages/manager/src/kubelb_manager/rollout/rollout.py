@@ -17,9 +17,10 @@ What can happen to a part (what one source object asks of the fleet):
   ports any more, so they may be given to another application (ruling 17).
 
 Order: clusters, then routes, then removal of clusters. Never: a route before its cluster's
-endpoints; a cluster removed before the routes that used it; one object waiting for another's
-trouble. After a restart nothing is adopted yet while Envoys serve what they have: `opening` is True
-until every part has been judged once, and the caller publishes clusters only until then.
+endpoints; a cluster removed before the routes that used it; the last endpoint that an Envoy has checked removed
+together with the addition of its successor, so a pod that moves from node to node costs no connection; one object
+waiting for another's trouble. After a restart nothing is adopted yet while Envoys serve what they have: `opening`
+is True until every part has been judged once, and the caller publishes clusters only until then.
 
 No clock and no I/O in here: time is an argument in seconds, `View` has the facts.
 """
@@ -27,17 +28,19 @@ No clock and no I/O in here: time is an argument in seconds, `View` has the fact
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from kubelb_manager.ir.model import Cluster, Layer, Origin, Part
+from kubelb_manager.ir.model import Cluster, Endpoint, Layer, Origin, Part, Protocol
 from kubelb_manager.rollout.view import Reach, View
 
 #: Longest wait for Envoys to acknowledge a new cluster's endpoints (ruling 27).
 ENDPOINTS_BOUND = 2.0
 #: An L4 cluster is warm only after its first health check; its CDS acknowledgement says so, but any
-#: other warming cluster withholds that too, so it is waited for briefly only.
-WARMING_BOUND = 0.25
+#: other warming cluster withholds that too, so it is waited for no longer than a check takes (`xds.clusters`).
+WARMING_BOUND = 1.25
+#: How long an Envoy may need to see that a new endpoint answers its check; the old ones stay until then.
+CHECKED_AFTER = 0.5
 #: How long a cluster outlives the last route to it, for requests under way.
 DRAIN = 5.0
 #: Longest wait for an Envoy that does not acknowledge a removal; it may be dead and not yet unready.
@@ -105,6 +108,14 @@ class _Retiring:
     drained_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Endpoints:
+    """What was published of a checked cluster: since when each endpoint."""
+
+    cluster: Cluster
+    since: Mapping[Endpoint, float]
+
+
 @dataclass(slots=True)
 class Rollout:
     """State of one fleet; call `step`, publish, then `published`, again and again."""
@@ -125,6 +136,9 @@ class Rollout:
     _used: dict[Origin, frozenset[str]] = field(default_factory=dict)
     _fresh: set[Origin] = field(default_factory=set)
     _last_clusters: dict[str, Cluster] = field(default_factory=dict)
+    _endpoints: dict[str, _Endpoints] = field(default_factory=dict)
+    #: Clusters with endpoints that stay for their successors, and until when at least.
+    _lingering: dict[str, float] = field(default_factory=dict)
 
     # One step -----------------------------------------------------------------------------------
 
@@ -161,12 +175,14 @@ class Rollout:
 
     def published(self, generation: int, now: float) -> None:
         """Record that the last step's content is snapshot `generation` of the fleet."""
-        for name in self._last_clusters:
+        for name, cluster in self._last_clusters.items():
             self._published_at.setdefault(name, now)
             self._published_in.setdefault(name, generation)
+            self._note_endpoints(cluster, now)
         for name in [name for name in self._published_at if name not in self._last_clusters]:
             del self._published_at[name]
             del self._published_in[name]
+            self._endpoints.pop(name, None)
             self._gone_in[name] = (generation, now)
         if self.opening:
             return
@@ -240,7 +256,7 @@ class Rollout:
             return False
         if not view.has_endpoints(cluster.name) and now - published < ENDPOINTS_BOUND:
             return False
-        if cluster.layer is Layer.L4 and now - published < WARMING_BOUND:
+        if _is_checked(cluster) and now - published < WARMING_BOUND:
             return view.has_clusters(self._published_in[cluster.name])
         return True
 
@@ -266,9 +282,10 @@ class Rollout:
 
     def _clusters_to_publish(self, view: View, now: float) -> dict[str, Cluster]:
         wanted: dict[str, Cluster] = {}
+        self._lingering.clear()
         for part in self._adopted.values():
             for cluster in part.clusters:
-                wanted[cluster.name] = cluster
+                wanted[cluster.name] = self._with_predecessors(cluster, now) if _is_checked(cluster) else cluster
         for origin, waiting in self._waiting.items():
             if self._held(origin):
                 continue
@@ -276,12 +293,32 @@ class Rollout:
                 # An L4 cluster's health check would find a silent port down and wait two rounds.
                 if cluster.layer is Layer.L4 and view.reach(cluster) is not Reach.ANSWERS:
                     continue
-                wanted[cluster.name] = cluster
+                wanted[cluster.name] = self._with_predecessors(cluster, now) if _is_checked(cluster) else cluster
         self._retire(wanted, now)
         self._finish_retiring(view, now)
         for name in wanted:
             self._gone_in.pop(name, None)
         return wanted | {name: retiring.cluster for name, retiring in self._retiring.items()}
+
+    def _note_endpoints(self, cluster: Cluster, now: float) -> None:
+        if not _is_checked(cluster):
+            return
+        before = self._endpoints.get(cluster.name)
+        if before is None or before.cluster is not cluster:
+            since = {} if before is None else before.since
+            self._endpoints[cluster.name] = _Endpoints(cluster, {e: since.get(e, now) for e in cluster.endpoints})
+
+    def _with_predecessors(self, cluster: Cluster, now: float) -> Cluster:
+        """Return the cluster with the endpoints that must stay until Envoys have checked one of its own."""
+        published = self._endpoints.get(cluster.name)
+        if published is None or not cluster.endpoints:
+            return cluster
+        gone = published.since.keys() - set(cluster.endpoints)
+        checked_at = min(published.since.get(each, now) for each in cluster.endpoints) + CHECKED_AFTER
+        if not gone or now >= checked_at:
+            return cluster
+        self._lingering[cluster.name] = checked_at
+        return replace(cluster, endpoints=tuple(sorted({*cluster.endpoints, *gone})))
 
     def _retire(self, wanted: Mapping[str, Cluster], now: float) -> None:
         for name in list(self._retiring):
@@ -316,6 +353,7 @@ class Rollout:
         for retiring in self._retiring.values():
             times.append(retiring.drained_at if retiring.drained_at is not None else retiring.since + REMOVAL_BOUND)
         times += [since + REMOVAL_BOUND for _, since in self._gone_in.values()]
+        times += self._lingering.values()
         later = [time for time in times if time > now]
         return min(later) if later else None
 
@@ -327,7 +365,7 @@ class Rollout:
     @property
     def pending(self) -> bool:
         """Whether an acknowledgement, an answer or time can still change something."""
-        return bool(self.opening or self._waiting or self._retiring or self._leaving or self._before)
+        return bool(self.opening or self._waiting or self._retiring or self._leaving or self._before or self._lingering)
 
     def is_leaving(self, origin: Origin) -> bool:
         """Whether `origin` has let go of clusters that an Envoy may still have."""
@@ -456,6 +494,11 @@ class Rollout:
         else:
             self._adopted[origin] = before
         self._forget_unused(origin)
+
+
+def _is_checked(cluster: Cluster) -> bool:
+    """Whether Envoys use an endpoint of this cluster only once it has answered a check of theirs."""
+    return cluster.layer is Layer.L4 and cluster.protocol is Protocol.TCP
 
 
 def _same_clusters(one: Part, other: Part) -> bool:

@@ -87,6 +87,7 @@ class Settings:
     Attributes:
         hosts_allowed: host patterns, empty = any host.
         endpoints_allowed: CIDRs that the tenant may name as endpoints, with any port (ruling 4).
+        addresses_allowed: CIDRs from which the tenant may ask for addresses of load balancers (ruling 10).
         denied_addresses: CIDRs in which no endpoint may lie, Config's and the Tenant's together.
         limits: upper bounds, each the Tenant's own or Config's.
         legacy_agent: the tenant runs the original's agent, which writes status itself (ruling 32).
@@ -99,6 +100,7 @@ class Settings:
     ingress_disabled: bool = False
     hosts_allowed: tuple[str, ...] = ()
     endpoints_allowed: tuple[str, ...] = ()
+    addresses_allowed: tuple[str, ...] = ()
     denied_addresses: tuple[str, ...] = ()
     legacy_agent: bool = False
     client_address: ClientAddress = field(default_factory=ClientAddress)
@@ -156,6 +158,7 @@ def merged(config: Object | None, tenant: Object | None) -> Settings:
         ingress_disabled=_either(own, general, "ingress", "disable"),
         hosts_allowed=hosts,
         endpoints_allowed=_first_list(own, general, "endpoints", "allowed"),
+        addresses_allowed=_first_list(own, general, "addresses", "allowed"),
         denied_addresses=tuple(sorted({*_texts(own.get("deniedAddresses")), *_texts(general.get("deniedAddresses"))})),
         legacy_agent=own.get("legacyAgent") is True,
         client_address=_client_address(untrusted.at(general, "clientAddress")),

@@ -68,11 +68,11 @@ class AddressPolicy:
 
     def denies(self, ip: str) -> bool:
         """Whether this IP literal must not be an endpoint."""
-        return _within(ip, self.denied)
+        return _lies_in(ip, self.denied)
 
     def grants(self, ip: str) -> bool:
         """Whether this IP literal is covered by a grant."""
-        return _within(ip, self.granted)
+        return _lies_in(ip, self.granted)
 
 
 def address_policy(
@@ -101,6 +101,11 @@ def ip_literal(text: str) -> str | None:
     return str(address) if mapped is None else f"::ffff:{mapped}"
 
 
+def within(ip: str, cidrs: Iterable[str]) -> bool:
+    """Whether an IP literal lies in one of these CIDRs; text that is none counts for nothing."""
+    return _lies_in(ip, _blocks(cidrs))
+
+
 def _blocks(cidrs: Iterable[str]) -> tuple[Block, ...]:
     blocks = set()
     for cidr in cidrs:
@@ -111,7 +116,7 @@ def _blocks(cidrs: Iterable[str]) -> tuple[Block, ...]:
     return tuple(sorted(blocks))
 
 
-def _within(ip: str, blocks: tuple[Block, ...]) -> bool:
+def _lies_in(ip: str, blocks: tuple[Block, ...]) -> bool:
     address = ipaddress.ip_address(ip)
     version, number = address.version, int(address)
     return any(v == version and first <= number <= last for v, first, last in blocks)

@@ -18,10 +18,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from kubelb_common.kube.port import Object
+from kubelb_common.names import ADDRESSES_NAME
 from kubelb_manager import untrusted
 from kubelb_manager.ir.model import ClientAddress
 from kubelb_manager.settings.merged import Settings
@@ -80,6 +81,28 @@ class Context:
     def is_node(self, ip: str) -> bool:
         """Whether this IP literal is listed in one of the tenant's Addresses objects."""
         return any(ip in given.ips for _, given in self.nodes)
+
+
+def moved_nodes(before: Context, after: Context) -> frozenset[str] | None:
+    """Return the names of the Addresses objects that differ if nothing else does, else None.
+
+    Pods that move from node to node change the Addresses of their Service, often, and nothing that others refer to.
+    """
+    if replace(before, nodes=after.nodes) != after:
+        return None
+    return frozenset(name for name, _ in set(before.nodes) ^ set(after.nodes))
+
+
+def refers_to(obj: Object) -> frozenset[str] | None:
+    """Return the names of the Addresses objects that a LoadBalancer or Route depends on; None for any of them.
+
+    An inline address is judged by all of them: it may be some node's.
+    """
+    sets = untrusted.sequence(untrusted.at(obj, "spec", "endpoints"))
+    named = [untrusted.at(item, "addressesReference", "name") for item in sets]
+    if not sets:
+        return frozenset({ADDRESSES_NAME})
+    return frozenset(named) if all(isinstance(name, str) for name in named) else None
 
 
 def given_addresses(entries: Any) -> Given:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from kubelb_common import names
 from kubelb_manager import untrusted
-from kubelb_manager.ir.model import Endpoint
+from kubelb_manager.ir.model import Endpoint, Protocol
 from kubelb_manager.translate.addresses import AddressPolicy
 from kubelb_manager.translate.context import Context, Given, given_addresses
 from kubelb_manager.translate.result import Problem, Reason
@@ -98,10 +98,12 @@ def _refusal(name: str, ip: str, context: Context) -> Problem | None:
     )
 
 
-def reachable(ips: tuple[str, ...], port: int, policy: AddressPolicy) -> tuple[Endpoint, ...]:
+def reachable(
+    ips: tuple[str, ...], port: int, policy: AddressPolicy, protocol: Protocol = Protocol.TCP
+) -> tuple[Endpoint, ...]:
     """Return the endpoints of these addresses at `port`, sorted: outside the node ports the granted ones only."""
     free = port in policy.node_ports
-    return tuple(sorted(Endpoint(ip, port) for ip in ips if free or policy.grants(ip)))
+    return tuple(sorted(Endpoint(ip, port, protocol) for ip in ips if free or policy.grants(ip)))
 
 
 def route_addresses(endpoints: Any, context: Context) -> Usable:

@@ -31,6 +31,7 @@ from kubelb_manager.ir.model import (
     Host,
     HostRules,
     HttpListener,
+    L4Listener,
     Origin,
     Part,
     PathKind,
@@ -38,7 +39,6 @@ from kubelb_manager.ir.model import (
     Respond,
     RouteRule,
     RouteTable,
-    TcpListener,
 )
 from kubelb_manager.translate.ordered import Ordered
 
@@ -81,7 +81,7 @@ class MergeMemo:
     _unknown_host: Action = NOT_FOUND
     _tables: Ordered[Host, RouteTable] = field(default_factory=Ordered)
     _clusters: Ordered[str, Cluster] = field(default_factory=Ordered)
-    _listeners: Ordered[tuple[int, str, Origin], TcpListener] = field(default_factory=Ordered)
+    _listeners: Ordered[tuple[int, str, Origin], L4Listener] = field(default_factory=Ordered)
     _lost: dict[Host, _Lost] = field(default_factory=dict)
     _shadowed: Mapping[Origin, tuple[str, ...]] = field(default_factory=dict)
 
@@ -100,7 +100,7 @@ class MergeMemo:
         self._clusters.update(
             {cluster.name: self._cluster(cluster.name) for part in changed for cluster in part.clusters}
         )
-        listeners: dict[tuple[int, str, Origin], TcpListener | None] = {}
+        listeners: dict[tuple[int, str, Origin], L4Listener | None] = {}
         listeners.update({_listener_key(part, item): None for part in gone for item in part.listeners})
         listeners.update({_listener_key(part, item): item for part in come for item in part.listeners})
         self._listeners.update(listeners)
@@ -144,7 +144,7 @@ class MergeMemo:
         if not claims:
             self._cluster_claims.pop(name, None)
             return None
-        return max(claims, key=lambda item: (item.endpoints, item.local_only, item.source_affinity))
+        return max(claims, key=lambda item: item.endpoints)
 
     def _refresh_hosts(self, changed: Iterable[Part]) -> None:
         touched = {rules.host for part in changed for rules in part.hosts}
@@ -200,7 +200,7 @@ def _seniority(part: Part) -> tuple[tuple[float, str], Origin]:
     return part.age, part.origin
 
 
-def _listener_key(part: Part, listener: TcpListener) -> tuple[int, str, Origin]:
+def _listener_key(part: Part, listener: L4Listener) -> tuple[int, str, Origin]:
     return listener.port, listener.name, part.origin
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Literal, NamedTuple
 
 from kubelb_common.kube.port import Object
+from kubelb_common.objects.conditions import PARTIALLY_INVALID
 from kubelb_manager.ir.model import Part
 
 ACCEPTED = "Accepted"
@@ -39,6 +40,8 @@ class Reason(StrEnum):
     UNSUPPORTED_PROTOCOL = "UnsupportedProtocol"
     UNSUPPORTED_VALUE = "UnsupportedValue"
     NO_PORT_AVAILABLE = "NoPortAvailable"
+    ADDRESS_NOT_USABLE = "AddressNotUsable"
+    CLIENT_ADDRESS_UNKNOWN = "ClientAddressUnknown"
     DISABLED = "Disabled"
     LIMIT_EXCEEDED = "LimitExceeded"
     HOST_CLAIMED = "HostClaimed"
@@ -74,7 +77,7 @@ class Translated:
 
     Attributes:
         part: what the object asks of its fleet; None if it is refused or nothing is left of it.
-        verdicts: Accepted, then ResolvedRefs; always both.
+        verdicts: Accepted, then ResolvedRefs; always both. PartiallyInvalid if something has no effect.
         services: `namespace/name` of the tenant's Services whose clusters the part uses, sorted.
         copy: the object to make in the management cluster: for an Ingress its native copy, for a
             LoadBalancer the Service `envoy-<name>`. None: there must be no such object.
@@ -109,11 +112,23 @@ def accepted(notes: Iterable[str] = ()) -> Verdict:
     return Verdict(ACCEPTED, "True", Reason.ACCEPTED, " ".join(("The object is accepted.", *notes)))
 
 
+def partially_invalid(problems: Iterable[Problem]) -> tuple[Verdict, ...]:
+    """Return PartiallyInvalid=True with the first problem's reason and all sentences; nothing without problems."""
+    distinct = list(dict.fromkeys(problems))
+    if not distinct:
+        return ()
+    return (Verdict(PARTIALLY_INVALID, "True", distinct[0].reason, _sentences(distinct)),)
+
+
 def resolved_refs(problems: Iterable[Problem]) -> Verdict:
     """Return ResolvedRefs: True without problems, else the first one's reason and all their sentences."""
     distinct = list(dict.fromkeys(problems))
     if not distinct:
         return Verdict(RESOLVED_REFS, "True", Reason.RESOLVED_REFS, "All references are resolved.")
-    text = " ".join(problem.message for problem in distinct[:_NAMED_PROBLEMS])
-    more = len(distinct) - _NAMED_PROBLEMS
-    return Verdict(RESOLVED_REFS, "False", distinct[0].reason, f"{text} And {more} more." if more > 0 else text)
+    return Verdict(RESOLVED_REFS, "False", distinct[0].reason, _sentences(distinct))
+
+
+def _sentences(problems: list[Problem]) -> str:
+    text = " ".join(problem.message for problem in problems[:_NAMED_PROBLEMS])
+    more = len(problems) - _NAMED_PROBLEMS
+    return f"{text} And {more} more." if more > 0 else text

@@ -2,14 +2,15 @@
 
 Layer 7 has no active check: Envoy withholds the acknowledgement of clusters while any of them warms,
 and a node port's failure is seen by the request itself, which is tried on another node (`routes`).
-Layer 4 cannot try again once bytes have flowed, so its nodes are checked (ruling 27).
+Layer 4 cannot try again once bytes have flowed, so its nodes are checked (ruling 27). A UDP port says nothing to
+a check: UDP follows the readiness of the nodes, which comes with the endpoints.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from kubelb_manager.ir.model import Cluster, HeaderLimits, Layer
+from kubelb_manager.ir.model import Cluster, HeaderLimits, Layer, Protocol
 from kubelb_manager.xds import protos as pb
 from kubelb_manager.xds.filters import over_ads
 
@@ -47,7 +48,10 @@ def cluster(of: Cluster, limits: HeaderLimits) -> bytes:
         ignore_health_on_host_removal=True,
     )
     if of.layer is Layer.L4:
-        message.health_checks.append(_tcp_check(healthy=1 if of.local_only else 2))
+        if of.protocol is Protocol.TCP:
+            message.health_checks.append(_tcp_check(healthy=1 if of.local_only else 2))
+        if of.proxy_protocol:
+            message.transport_socket.CopyFrom(_proxy_protocol())
     else:
         message.typed_extension_protocol_options[_HTTP_OPTIONS].CopyFrom(pb.any_of(_http1(limits)))
     data: bytes = message.SerializeToString(deterministic=True)
@@ -70,10 +74,21 @@ def _tcp_check(*, healthy: int) -> Any:
         timeout=pb.duration(CHECK_TIMEOUT),
         interval=pb.duration(5),
         no_traffic_interval=pb.duration(5),
+        # A node that comes late, or back, must not wait out a whole interval.
+        unhealthy_interval=pb.duration(1),
         unhealthy_threshold=pb.UInt32Value(value=3),
         healthy_threshold=pb.UInt32Value(value=healthy),
         tcp_health_check=pb.HealthCheck.TcpHealthCheck(),
     )
+
+
+def _proxy_protocol() -> Any:
+    """Return the transport socket that names the client first; a check connects and says nothing (seen)."""
+    raw = pb.TransportSocket(name="envoy.transport_sockets.raw_buffer", typed_config=pb.any_of(pb.RawBuffer()))
+    header = pb.ProxyProtocolUpstreamTransport(
+        config=pb.ProxyProtocolConfig(version=pb.ProxyProtocolConfig.V2), transport_socket=raw
+    )
+    return pb.TransportSocket(name="envoy.transport_sockets.upstream_proxy_protocol", typed_config=pb.any_of(header))
 
 
 def _no_limits() -> Any:

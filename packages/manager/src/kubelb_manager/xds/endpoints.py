@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kubelb_manager.ir.model import Cluster, Endpoint
+from kubelb_manager.ir.model import Cluster, Endpoint, Protocol
 from kubelb_manager.xds import protos as pb
 
 
@@ -18,5 +18,6 @@ def assignment(of: Cluster) -> bytes:
 
 
 def _endpoint(of: Endpoint) -> Any:
-    address = pb.SocketAddress(address=of.address, port_value=of.port)
+    protocol = pb.SocketAddress.UDP if of.protocol is Protocol.UDP else pb.SocketAddress.TCP
+    address = pb.SocketAddress(address=of.address, port_value=of.port, protocol=protocol)
     return pb.LbEndpoint(endpoint=pb.Endpoint(address=pb.Address(socket_address=address)))

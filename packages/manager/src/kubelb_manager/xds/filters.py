@@ -6,6 +6,8 @@ and nothing is an expression made from a tenant's text.
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Sequence
 from typing import Any
 
 from kubelb_manager.ir.model import ClientAddress, HeaderLimits
@@ -13,6 +15,12 @@ from kubelb_manager.xds import protos as pb
 
 #: A request may be silent this long, in seconds; a connection too.
 IDLE = 3600
+#: Seconds after which a client without datagrams begins anew; Envoy's own default.
+UDP_IDLE = 60
+#: Bytes; Envoy's default of 1500 would cut what arrives in fragments.
+MAX_DATAGRAM = 65535
+#: Seconds that a listener waits for its first configuration (measured: without a limit 16 s for the whole Envoy).
+EXTENSION_WAIT = 1
 _STREAMS = 256
 _WINDOW = 1 << 20
 
@@ -144,12 +152,11 @@ def proxy_protocol() -> Any:
 
 
 def tcp_proxy(listener: str, cluster: str, fleet: str) -> Any:
-    """Return the filter that sends each connection of `listener` to `cluster`.
+    """Return what the filter of `extension` is configured with: each connection of `listener` goes to `cluster`.
 
-    The hash of the source address is always computed, and has an effect only where the cluster is
-    Maglev: so turning session affinity on or off changes the cluster alone, and cuts no connection.
+    The hash of the source address is always computed, and has an effect only where the cluster is Maglev.
     """
-    proxy = pb.TcpProxy(
+    return pb.TcpProxy(
         stat_prefix=listener,
         cluster=cluster,
         hash_policy=[pb.HashPolicy(source_ip=pb.HashPolicy.SourceIp())],
@@ -157,7 +164,57 @@ def tcp_proxy(listener: str, cluster: str, fleet: str) -> Any:
         idle_timeout=pb.duration(IDLE),
         access_log=[access_log(_COMMON_LOG, fleet, listener)],
     )
-    return pb.Filter(name="envoy.filters.network.tcp_proxy", typed_config=pb.any_of(proxy))
+
+
+def extension(name: str) -> Any:
+    """Return the tcp_proxy filter whose configuration is the extension `name`, which may change under connections.
+
+    A configuration that was promised and does not come holds back the start of the whole Envoy, so the wait is
+    short; until it comes, the listener that waits for it, and no other, closes its connections.
+    """
+    source = over_ads()
+    source.initial_fetch_timeout.CopyFrom(pb.duration(EXTENSION_WAIT))
+    types = [pb.any_of(pb.TcpProxy()).type_url]
+    return pb.Filter(name=name, config_discovery=pb.ExtensionConfigSource(config_source=source, type_urls=types))
+
+
+def udp_proxy(listener: str, cluster: str, fleet: str, source_ranges: Sequence[str]) -> Any:
+    """Return the listener filter that sends each client's datagrams to `cluster`.
+
+    Datagrams from outside `source_ranges` (CIDRs; none: from anywhere) are dropped. As for `tcp_proxy`, the hash of the
+    source address has an effect only where the cluster is Maglev.
+    """
+    route = pb.MatcherAction(name="cluster", typed_config=pb.any_of(pb.UdpRoute(cluster=cluster)))
+    proxy = pb.UdpProxyConfig(
+        stat_prefix=listener,
+        matcher=from_sources(route, source_ranges),
+        hash_policies=[pb.UdpProxyConfig.HashPolicy(source_ip=True)],
+        idle_timeout=pb.duration(UDP_IDLE),
+        upstream_socket_config=pb.UdpSocketConfig(max_rx_datagram_size=pb.UInt64Value(value=MAX_DATAGRAM)),
+        access_log=[access_log(_COMMON_LOG, fleet, listener)],
+    )
+    return pb.ListenerFilter(name="envoy.filters.udp_listener.udp_proxy", typed_config=pb.any_of(proxy))
+
+
+def from_sources(action: Any, source_ranges: Sequence[str]) -> Any:
+    """Return a matcher that takes `action` for clients of these CIDRs and nothing for others; for all without CIDRs."""
+    if not source_ranges:
+        return pb.Matcher(on_no_match=pb.Matcher.OnMatch(action=action))
+    parsed = [ipaddress.ip_network(each) for each in source_ranges]
+    ranges = [
+        pb.CidrRange(address_prefix=str(each.network_address), prefix_len=pb.UInt32Value(value=each.prefixlen))
+        for each in parsed
+    ]
+    ip = pb.IpMatcher(cidr_ranges=ranges, stat_prefix="source_ranges")
+    rules = pb.Matcher.MatcherList
+    one_of = rules.Predicate.SinglePredicate(
+        input=pb.MatcherAction(name="envoy.matching.inputs.source_ip", typed_config=pb.any_of(pb.SourceIPInput())),
+        custom_match=pb.MatcherAction(name="envoy.matching.matchers.ip", typed_config=pb.any_of(ip)),
+    )
+    allowed = rules.FieldMatcher(
+        predicate=rules.Predicate(single_predicate=one_of), on_match=pb.Matcher.OnMatch(action=action)
+    )
+    return pb.Matcher(matcher_list=rules(matchers=[allowed]))
 
 
 def access_log(fields: dict[str, str], fleet: str, listener: str) -> Any:

@@ -20,13 +20,23 @@ from kubelb_manager.ir.model import (
     Fleet,
     HeaderLimits,
     HttpListener,
+    L4Listener,
     Layer,
+    Protocol,
     RouteTable,
-    TcpListener,
 )
 from kubelb_manager.xds import clusters, endpoints, listeners, routes
 from kubelb_manager.xds.check import check
-from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, ResourceTable, resource
+from kubelb_manager.xds.resources import (
+    CLUSTER,
+    ENDPOINTS,
+    EXTENSIONS,
+    LISTENER,
+    ROUTES,
+    Resource,
+    ResourceTable,
+    resource,
+)
 
 __all__ = ["Generator", "check"]
 
@@ -55,13 +65,14 @@ class _Memo(Generic[K, V]):
 class _FleetMemory:
     clusters: _Memo[tuple[Any, ...], Resource] = field(default_factory=_Memo)
     endpoints: _Memo[tuple[Endpoint, ...], Resource] = field(default_factory=_Memo)
+    extensions: _Memo[str, Resource] = field(default_factory=_Memo)
     listeners: _Memo[tuple[Any, ...], Resource] = field(default_factory=_Memo)
     hosts: _Memo[tuple[RouteTable, RouteTable | None], bytes] = field(default_factory=_Memo)
     routes: _Memo[tuple[bytes, ...], Resource] = field(default_factory=_Memo)
     table: dict[str, Mapping[str, Resource]] = field(default_factory=dict)
 
     def end_pass(self) -> None:
-        for memo in (self.clusters, self.endpoints, self.listeners, self.hosts, self.routes):
+        for memo in (self.clusters, self.endpoints, self.extensions, self.listeners, self.hosts, self.routes):
             memo.end_pass()
 
 
@@ -77,14 +88,15 @@ class Generator:
         self._fleets: dict[str, _FleetMemory] = {}
 
     def table(self, fleet: Fleet) -> ResourceTable:
-        """Return all resources of `fleet`: clusters, endpoints, listeners, routes, each sorted by name."""
+        """Return all resources of `fleet`: clusters, endpoints, extensions, listeners, routes, each sorted by name."""
         memory = self._fleets.setdefault(fleet.key, _FleetMemory())
         made = {
             CLUSTER: [_cluster(memory, each, fleet.header_limits) for each in fleet.clusters],
             ENDPOINTS: [_assignment(memory, each) for each in fleet.clusters],
+            EXTENSIONS: [_extension(memory, fleet.key, each) for each in fleet.l4 if each.protocol is Protocol.TCP],
             LISTENER: [
                 *(self._listener(memory, fleet, each) for each in fleet.http),
-                *(self._listener(memory, fleet, each) for each in fleet.tcp),
+                *(self._listener(memory, fleet, each) for each in fleet.l4),
             ],
             ROUTES: [_routes(memory, each) for each in fleet.http],
         }
@@ -96,16 +108,29 @@ class Generator:
         """Drop what is remembered for a fleet that is gone."""
         self._fleets.pop(fleet_key, None)
 
-    def _listener(self, memory: _FleetMemory, fleet: Fleet, listener: HttpListener | TcpListener) -> Resource:
-        def make() -> Resource:
+    def _listener(self, memory: _FleetMemory, fleet: Fleet, listener: HttpListener | L4Listener) -> Resource:
+        def make() -> bytes:
             if isinstance(listener, HttpListener):
-                return resource(
-                    listener.name, listeners.http_listener(listener, fleet.key, fleet.header_limits, ipv6=self._ipv6)
-                )
-            return resource(listener.name, listeners.tcp_listener(listener, fleet.key, ipv6=self._ipv6))
+                return listeners.http_listener(listener, fleet.key, fleet.header_limits, ipv6=self._ipv6)
+            if listener.protocol is Protocol.UDP:
+                return listeners.udp_listener(listener, fleet.key, ipv6=self._ipv6)
+            return listeners.tcp_listener(listener, ipv6=self._ipv6)
 
-        content = listener.cluster if isinstance(listener, TcpListener) else (listener.client, fleet.header_limits)
-        return memory.listeners.get(listener.name, (listener.port, content), make)
+        key = _listener_key(listener, fleet.header_limits)
+        return memory.listeners.get(listener.name, key, lambda: resource(listener.name, make()))
+
+
+def _listener_key(of: HttpListener | L4Listener, limits: HeaderLimits) -> tuple[Any, ...]:
+    """Return what decides about the listener's own bytes."""
+    if isinstance(of, HttpListener):
+        return (of.port, of.client, limits)
+    return (
+        of.port,
+        of.protocol,
+        of.source_ranges,
+        of.behind_proxy,
+        of.cluster if of.protocol is Protocol.UDP else None,
+    )
 
 
 def _by_name(last: Mapping[str, Resource], made: list[Resource]) -> Mapping[str, Resource]:
@@ -114,8 +139,16 @@ def _by_name(last: Mapping[str, Resource], made: list[Resource]) -> Mapping[str,
 
 
 def _cluster(memory: _FleetMemory, of: Cluster, limits: HeaderLimits) -> Resource:
-    key = (of.layer, of.local_only, of.source_affinity, limits if of.layer is Layer.L7 else None)
+    l7 = limits if of.layer is Layer.L7 else None
+    key = (of.layer, of.protocol, of.local_only, of.source_affinity, of.proxy_protocol, l7)
     return memory.clusters.get(of.name, key, lambda: resource(of.name, clusters.cluster(of, limits)))
+
+
+def _extension(memory: _FleetMemory, fleet: str, of: L4Listener) -> Resource:
+    def make() -> Resource:
+        return resource(of.name, listeners.tcp_extension(of, fleet))
+
+    return memory.extensions.get(of.name, of.cluster, make)
 
 
 def _assignment(memory: _FleetMemory, of: Cluster) -> Resource:
