@@ -29,6 +29,7 @@ import ipaddress
 import json
 import os
 import signal
+import socket
 import struct
 import sys
 import time
@@ -217,6 +218,20 @@ async def _after_header(reader: asyncio.StreamReader) -> bytes:
     return f"proxy {address} {port}\n".encode()
 
 
+def udp_sockets(port: int) -> list[socket.socket]:
+    """Return a bound socket for each IP family that this machine has."""
+    found = []
+    for family, every in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104
+        with contextlib.suppress(OSError):
+            one = socket.socket(family, socket.SOCK_DGRAM)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.bind((every, port))
+            one.settimeout(0)
+            found.append(one)
+    return found
+
+
 async def main() -> None:
     """Serve until SIGTERM, drain, end."""
     env = dict(os.environ)
@@ -229,9 +244,10 @@ async def main() -> None:
     for handler, key, default in ((echo.http, "HTTP_PORT", "8080"), (echo.tcp, "TCP_PORT", "9000")):
         port = int(env.get(key) or default)
         if port:
-            servers.append(await asyncio.start_server(handler, "0.0.0.0", port, limit=_MAX_HEAD, backlog=1024))  # noqa: S104
+            servers.append(await asyncio.start_server(handler, None, port, limit=_MAX_HEAD, backlog=1024))
     if udp_port := int(env.get("UDP_PORT") or "9000"):
-        await loop.create_datagram_endpoint(lambda: Datagrams(echo.pod), ("0.0.0.0", udp_port))  # noqa: S104
+        for sock in udp_sockets(udp_port):
+            await loop.create_datagram_endpoint(lambda: Datagrams(echo.pod), sock=sock)
     print(f"{echo.pod} listens", flush=True)
     await term.wait()
     print(f"{echo.pod} drains", flush=True)

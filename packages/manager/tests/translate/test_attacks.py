@@ -214,7 +214,6 @@ def test_a_service_in_the_hub_is_decided_by_us() -> None:
     )
     lb["spec"] |= {
         "externalIPs": ["203.0.113.1"],
-        "loadBalancerIP": "203.0.113.1",
         "selector": {"app": "api-server"},
         "loadBalancerClass": "mine",
     }
@@ -227,6 +226,8 @@ def test_a_service_in_the_hub_is_decided_by_us() -> None:
         assert field not in made["spec"]
     assert "api-server" not in json.dumps(made["spec"])
     assert "tenant-b" not in json.dumps(made)
+    lb["spec"]["loadBalancerIP"] = "203.0.113.1"
+    assert translate_lb(lb, context()).copy is None, "an address is the administrator's to give"
 
 
 # Endpoints ---------------------------------------------------------------------------------------

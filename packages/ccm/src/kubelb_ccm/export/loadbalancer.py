@@ -46,6 +46,8 @@ def load_balancer(
         "ports": [_port(port, port["port"]) for port in ports],
     }
     traffic = twin["spec"] if twin is not None else spec
+    if cloud_provider and (families := traffic.get("ipFamilies")):
+        wanted["ipFamilies"] = list(families)
     if policy := traffic.get("externalTrafficPolicy"):
         wanted["externalTrafficPolicy"] = policy
     if spec.get("sessionAffinity") == "ClientIP":

@@ -36,6 +36,7 @@ def exported_service(service: Object, twin: Object | None = None) -> Object:
         "sessionAffinity": spec.get("sessionAffinity"),
         "externalTrafficPolicy": traffic.get("externalTrafficPolicy"),
         "externalName": spec.get("externalName"),
+        "ipFamilies": traffic.get("ipFamilies"),
     }
     return {
         "apiVersion": "v1",

@@ -48,6 +48,13 @@ class LoadBalancerSpec(Record):
     )
     external_traffic_policy: str = field("External traffic policy of the tenant's Service.", default="")
     persistence: Persistence | None = field("Session persistence; none if absent.", default=None)
+    ip_families: tuple[str, ...] = field(
+        "IP families in which the tenant's Service has its node ports; node addresses of others are left out. Any if "
+        "empty.",
+        json="ipFamilies",
+        default=(),
+        schema={"maxItems": 2, "items": {"enum": ["IPv4", "IPv6"]}},
+    )
     source_ranges: tuple[str, ...] = field(
         "CIDR blocks from which clients are let in; from anywhere if empty.", default=(), schema=CIDR_LIST
     )

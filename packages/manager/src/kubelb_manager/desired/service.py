@@ -23,6 +23,10 @@ from kubelb_manager.settings.merged import Settings
 HTTP_PORT = 8080
 
 
+#: Envoy listens in both families: an address of each where the management cluster has them.
+_FAMILIES = "PreferDualStack"
+
+
 def service_port(name: str, port: int, target_port: int, protocol: str = "TCP") -> Object:
     """Return an entry of a Service's ports; one without a name goes without."""
     named = {"name": name} if name else {}
@@ -115,6 +119,7 @@ def members(owner: Object | None, fleet: FleetId) -> Object:
     service["spec"] = {
         "type": "ClusterIP",
         "clusterIP": "None",
+        "ipFamilyPolicy": _FAMILIES,
         "selector": meta.fleet_labels(*fleet),
         "ports": [service_port("http", HTTP_PORT, HTTP_PORT)],
     }
@@ -122,7 +127,7 @@ def members(owner: Object | None, fleet: FleetId) -> Object:
 
 
 def _spec(service_type: str, ports: list[Object], settings: Settings) -> Object:
-    spec: Object = {"type": service_type, "ports": ports}
+    spec: Object = {"type": service_type, "ipFamilyPolicy": _FAMILIES, "ports": ports}
     if service_type == "LoadBalancer":
         # Local keeps the client's address (ruling 9). The policy of the tenant's Service is about the
         # tenant's nodes and defaults to Cluster, so it cannot be taken as a wish for this one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from kubelb_manager.translate.addresses import AddressPolicy
 from kubelb_manager.translate.context import Context, Given, given_addresses
 from kubelb_manager.translate.result import Problem, Reason
 
+_VERSIONS = {"IPv4": 4, "IPv6": 6}
 #: More endpoint sets than this in one object refuse it.
 MAX_ENDPOINT_SETS = 100
 
@@ -96,6 +98,23 @@ def _refusal(name: str, ip: str, context: Context) -> Problem | None:
         Reason.ADDRESS_NOT_ALLOWED,
         f"The address {name} is not one of the cluster's nodes; the administrator has to grant it (endpoints.allowed).",
     )
+
+
+def families_of(raw: Any) -> tuple[str, ...]:
+    """Return the IP families in `raw`, sorted; what names none names all, which is the empty tuple."""
+    return tuple(sorted({item for item in untrusted.sequence(raw) if isinstance(item, str) and item in _VERSIONS}))
+
+
+def of_families(usable: Usable, families: tuple[str, ...]) -> Usable:
+    """Return the addresses on which a Service of these families has its node ports, and a problem if none is left."""
+    versions = {_VERSIONS[family] for family in families}
+    if not versions:
+        return usable
+    ips = tuple(ip for ip in usable.ips if ipaddress.ip_address(ip).version in versions)
+    if ips or not usable.ips:
+        return usable._replace(ips=ips)
+    text = f"No node has an address of the Service's IP family ({', '.join(families)})."
+    return Usable((), (*usable.problems, Problem(Reason.ADDRESSES_NOT_FOUND, text)), usable.refusal)
 
 
 def reachable(

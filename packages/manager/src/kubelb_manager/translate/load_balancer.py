@@ -51,7 +51,8 @@ def translate_load_balancer(lb: Object, context: Context, ports: Mapping[PortKey
     refusal = _spec_refusal(lb, context)
     if refusal is not None:
         return refused(refusal)
-    usable = [endpoints.usable_addresses(item, context) for item in sets]
+    families = endpoints.families_of(untrusted.at(lb, "spec", "ipFamilies"))
+    usable = [endpoints.of_families(endpoints.usable_addresses(item, context), families) for item in sets]
     refusal = next((found.refusal for found in usable if found.refusal is not None), None)
     if refusal is not None:
         return refused(refusal)

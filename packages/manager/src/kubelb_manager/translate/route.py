@@ -119,8 +119,10 @@ class _Translation:
             self.problems.append(found)
             return UNAVAILABLE
         said = f"{found.service.namespace}/{found.service.name}"
-        ends = endpoints.reachable(self._usable.ips, found.node_port, self._context.addresses)
-        if self._usable.ips and not ends:
+        usable = endpoints.of_families(self._usable, found.service.families)
+        self.problems.extend(problem for problem in usable.problems if problem not in self._usable.problems)
+        ends = endpoints.reachable(usable.ips, found.node_port, self._context.addresses)
+        if usable.ips and not ends:
             text = f"The node port {found.node_port} of the Service {said} is outside the node ports and not granted."
             self.problems.append(Problem(Reason.PORT_NOT_ALLOWED, text))
             return UNAVAILABLE

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from kubelb_common import names
 from kubelb_common.kube.port import Object
 from kubelb_manager import untrusted
+from kubelb_manager.translate.endpoints import families_of
 from kubelb_manager.translate.result import Problem, Reason
 
 
@@ -29,6 +30,8 @@ class Service:
     name: str
     type: str
     ports: tuple[ServicePort, ...]
+    #: IP families that its node ports answer in; any if empty.
+    families: tuple[str, ...] = ()
 
     def port(self, wanted: int | str) -> ServicePort | None:
         """Return the port of this number or name; of several with one number the TCP one."""
@@ -54,7 +57,7 @@ def read_services(route: Object) -> Services:
         direct.setdefault((service.namespace, service.name), service)
         original = _original_name(item)
         if original is not None:
-            twin = Service(service.namespace, original, service.type, service.ports)
+            twin = replace(service, name=original)
             twins.setdefault((service.namespace, original), twin)
     return {**twins, **direct}
 
@@ -65,7 +68,8 @@ def _service(item: Any) -> Service | None:
         return None
     ports = (_port(entry) for entry in untrusted.sequence(untrusted.at(item, "spec", "ports")))
     service_type = untrusted.string(untrusted.at(item, "spec", "type")) or "ClusterIP"
-    return Service(namespace, name, service_type, tuple(port for port in ports if port is not None))
+    families = families_of(untrusted.at(item, "spec", "ipFamilies"))
+    return Service(namespace, name, service_type, tuple(port for port in ports if port is not None), families)
 
 
 def _port(entry: Any) -> ServicePort | None:
