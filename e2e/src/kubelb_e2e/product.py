@@ -65,7 +65,10 @@ def remove(lab: Lab, *, say: Say) -> None:
         tell("management: Tenants removed")
     crds = _crds()
     for cluster in tenants(lab):
-        delete(cluster, [*_manifest("ccm"), *(crd for name, crd in crds if name in _TENANT_CRDS)])
+        delete(
+            cluster,
+            [*_manifest("ccm", "secrets"), *_manifest("ccm"), *(crd for name, crd in crds if name in _TENANT_CRDS)],
+        )
         tell(f"{cluster}: agent removed")
     others = lab.call(MANAGEMENT, "get", kind, "--output=name").split() if is_known else []
     if others:
@@ -112,7 +115,7 @@ class _Deployment:
             return
         crds = [crd for name, crd in _crds() if name in _TENANT_CRDS]
         await self._apply(cluster, [*crds, *_agent_settings(cluster, kubeconfig)])
-        await self._apply(cluster, self._manifest("ccm"))
+        await self._apply(cluster, [*self._manifest("ccm"), *_manifest("ccm", "secrets")])
         async with self._client(cluster) as client:
             await _deployment_ready(client, names.MANAGER_NAMESPACE, "kubelb-ccm", cluster)
         self._say(f"{cluster}: agent ready")
@@ -168,11 +171,12 @@ def _crds() -> list[tuple[str, Object]]:
     return [(item.name.removesuffix(".yaml"), quickyaml.load(item.read_text())) for item in files]
 
 
-def _manifest(part: str) -> list[Object]:
-    root = project()
+def _manifest(part: str, name: str | None = None) -> list[Object]:
+    """Return the objects of a file in the package's `deploy` folder; its main one is named as the package."""
+    root, path = project(), Path("packages") / part / "deploy" / f"{name or part}.yaml"
     if root is None:
-        raise LabError(f"packages/{part}/deploy/{part}.yaml: the testbed was installed without the source tree")
-    return _documents(root / "packages" / part / "deploy" / f"{part}.yaml")
+        raise LabError(f"{path}: the testbed was installed without the source tree")
+    return _documents(root / path)
 
 
 def _documents(path: Path) -> list[Object]:
@@ -212,6 +216,7 @@ def _agent_settings(cluster: str, kubeconfig: str) -> list[Object]:
             "data": {
                 "KUBELB_CCM_CLUSTER_NAME": tenant_name(cluster),
                 "KUBELB_CCM_NODE_ADDRESS_TYPE": "InternalIP",
+                "KUBELB_CCM_ENABLE_SECRET_SYNCHRONIZER": "true",
             },
         },
     ]

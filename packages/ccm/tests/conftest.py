@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from kubelb_ccm.app import App
+from kubelb_ccm.export.meta import origin
 from kubelb_ccm.options import Options
 from kubelb_common import names
 from kubelb_common.api.crd_schema import crds
@@ -19,6 +20,7 @@ from kubelb_common.testing import builders
 from kubelb_common.testing.fake_kube import FakeKube
 
 TENANT_NS = "tenant-a"
+CRDS = crds()
 ADDRESS = [{"ip": "192.0.2.10"}]
 
 
@@ -42,7 +44,7 @@ class Manager:
             now = (self.hub.store.history.version, self.conditions, self.sticky, self.releases, dict(self.verdicts))
             if not self.paused and now != seen:
                 seen = now
-                for resource in (resources.ROUTES, resources.LOAD_BALANCERS):
+                for resource in (resources.ROUTES, resources.LOAD_BALANCERS, resources.SYNC_SECRETS):
                     for obj in self.hub.objects(resource, TENANT_NS):
                         self._step(resource, obj)
             await asyncio.sleep(0.05)
@@ -55,11 +57,27 @@ class Manager:
                     resource, metadata["name"], {"metadata": {"finalizers": None}}, TENANT_NS, subresource=None
                 )
             return
-        status = self._route(obj) if resource == resources.ROUTES else self._load_balancer()
-        if self.conditions:
+        if resource == resources.SYNC_SECRETS:
+            status = self._sync_secret(obj)
+        else:
+            status = self._route(obj) if resource == resources.ROUTES else self._load_balancer()
+        if self.conditions and resource != resources.SYNC_SECRETS:
             status["conditions"] = self._conditions(metadata["generation"])
         if status != obj.get("status"):
             self.hub.store.replace(resource, {**obj, "status": status}, TENANT_NS, subresource="status")
+
+    def _sync_secret(self, obj: Object) -> Object:
+        generation = obj["metadata"]["generation"]
+        good = obj.get("type", "Opaque") in {"Opaque", "kubernetes.io/tls", "kubernetes.io/basic-auth"}
+        condition = {
+            "type": "Synced",
+            "status": "True" if good else "False",
+            "reason": "Synced" if good else "SyncFailed",
+            "message": "" if good else "Secrets of this type are not synced.",
+            "observedGeneration": generation,
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }
+        return {"phase": "Synced" if good else "Failed", "observedGeneration": generation, "conditions": [condition]}
 
     def _load_balancer(self) -> Object:
         return {"loadBalancer": {"ingress": ADDRESS}}
@@ -104,13 +122,17 @@ class World:
 
     def __init__(self, hub: FakeKube | None = None, node: str = "10.0.0.1") -> None:
         self.tenant = FakeKube(
-            namespaces=["shop", "blog", "kubelb"], garbage_collection=True, seed=0 if hub is None else 1
+            namespaces=["shop", "blog", "kubelb"],
+            crds=[crd for crd in CRDS if crd["spec"]["names"]["kind"] == "SyncSecret"],
+            garbage_collection=True,
+            seed=0 if hub is None else 1,
         )
-        self.hub = hub or FakeKube(namespaces=[TENANT_NS], crds=crds(), garbage_collection=True)
+        self.hub = hub or FakeKube(namespaces=[TENANT_NS], crds=CRDS, garbage_collection=True)
         self.manager = Manager(self.hub)
         self.options: dict[str, object] = {"node_address_type": "InternalIP", "leader_election": False}
         self._tasks: list[asyncio.Task[None]] = []
         self._agent: asyncio.Task[None] | None = None
+        self.app: App | None = None
         self.tenant.put(resources.NODES, builders.node("node-1", node).build())
 
     async def start(self) -> None:
@@ -123,7 +145,7 @@ class World:
         if not self._tasks:
             self._tasks.append(asyncio.create_task(self.manager.run()))
         options = Options("a", metrics=None, health=None, **self.options)  # type: ignore[arg-type]
-        app = App(options, self.tenant, self.hub)
+        app = self.app = App(options, self.tenant, self.hub)
         self._agent = asyncio.create_task(app.run())
         return app
 
@@ -192,6 +214,11 @@ class World:
 
     def load_balancers(self) -> list[Object]:
         return self.hub.objects(resources.LOAD_BALANCERS, TENANT_NS)
+
+    def sync_secrets(self) -> dict[str, Object]:
+        """Return the exported SyncSecrets by the full name of their origin."""
+        found = self.hub.objects(resources.SYNC_SECRETS, TENANT_NS)
+        return {"/".join(origin(item) or ()): item for item in found}
 
     def route_services(self) -> dict[str, Object]:
         """Return the Services of the only Route by name."""

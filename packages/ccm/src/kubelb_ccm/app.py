@@ -13,9 +13,12 @@ from kubelb_ccm.controllers.local_nodes import LocalNodes
 from kubelb_ccm.controllers.mirror import Mirror
 from kubelb_ccm.controllers.node import NodeController
 from kubelb_ccm.controllers.reporter import Reporter
+from kubelb_ccm.controllers.secret import SecretController
 from kubelb_ccm.controllers.stranded import Stranded
+from kubelb_ccm.controllers.sync_secret import SyncSecretKind
 from kubelb_ccm.controllers.twins import Twins
 from kubelb_ccm.controllers.upkeep import twins_controller
+from kubelb_ccm.export import secrets as secrets_export
 from kubelb_ccm.options import Bind, Options
 from kubelb_common import names
 from kubelb_common.kube import kubeconfig, resources
@@ -64,6 +67,8 @@ class _Tenant:
     slices: Informer
     namespaces: Informer
     ingresses: Informer | None
+    sync_secrets: Informer
+    secrets: Informer | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ class _Hub:
     load_balancers: Informer
     routes: Informer
     addresses: Informer
+    sync_secrets: Informer
     tenant_states: Informer
 
 
@@ -127,8 +133,10 @@ class App:
         self.supervisor.controller(controller, by_leader=True)
 
     def _tenant_caches(self) -> _Tenant:
-        def follow(resource: Resource, **selectors: str) -> Informer:
-            informer = Informer(self._follow[0], resource, clock=self._clock, **selectors)  # type: ignore[arg-type]
+        options = self._options
+
+        def follow(resource: Resource, *, optional: bool = False, **selectors: str) -> Informer:
+            informer = Informer(self._follow[0], resource, clock=self._clock, optional=optional, **selectors)  # type: ignore[arg-type]
             return self.supervisor.informer(informer)
 
         return _Tenant(
@@ -136,7 +144,11 @@ class App:
             services=follow(resources.SERVICES),
             slices=follow(resources.ENDPOINT_SLICES),
             namespaces=follow(resources.NAMESPACES, field_selector=f"metadata.name={IDENTITY_NAMESPACE}"),
-            ingresses=None if self._options.disable_ingress_controller else follow(resources.INGRESSES),
+            ingresses=None if options.disable_ingress_controller else follow(resources.INGRESSES),
+            sync_secrets=follow(resources.SYNC_SECRETS, optional=True),
+            secrets=follow(resources.SECRETS, label_selector=secrets_export.SELECTOR)
+            if options.enable_secret_synchronizer
+            else None,
         )
 
     def _hub_caches(self) -> _Hub:
@@ -148,6 +160,7 @@ class App:
             load_balancers=follow(resources.LOAD_BALANCERS),
             routes=follow(resources.ROUTES),
             addresses=follow(resources.ADDRESSES),
+            sync_secrets=follow(resources.SYNC_SECRETS),
             tenant_states=follow(resources.TENANT_STATES),
         )
 
@@ -166,20 +179,12 @@ class App:
         )
         sources = []
         for name, kind, informer, exports in self._kinds(local_nodes):
-            lifecycle = Lifecycle(
-                kind,
-                self._tenant_client,
-                informer,
-                exports,
-                twins=twins,
-                reporter=Reporter(self._tenant_client, self._clock),
-                home=self._home,
-            )
+            lifecycle, controller = self._lifecycle(name, kind, informer, exports, twins)
             sources.append((informer, lifecycle))
-            controller = lifecycle.controller(name, tenant.services, hub.tenant_states, hub.addresses, workers=_WORKERS)
             if kind.resource is resources.SERVICES:
                 local_nodes.watch(controller)
             self._lead(controller)
+        self._secrets()
         node = NodeController(
             self._hub_client,
             tenant.nodes,
@@ -201,7 +206,13 @@ class App:
         )
 
     def _release(self) -> None:
-        followed = ((resources.SERVICES, self._tenant.services), (resources.INGRESSES, self._tenant.ingresses))
+        tenant = self._tenant
+        followed = (
+            (resources.SERVICES, tenant.services),
+            (resources.INGRESSES, tenant.ingresses),
+            (resources.SYNC_SECRETS, tenant.sync_secrets),
+            (resources.SECRETS, tenant.secrets),
+        )
         # Without a fence: nobody leads before the management cluster's lists are there, and any replica may do this.
         stranded = Stranded(
             *self._follow,
@@ -212,6 +223,36 @@ class App:
         )
         # Early: it is for the time in which the management cluster's lists do not come.
         self.supervisor.service("release", stranded.run, early=True)
+
+    def _lifecycle(
+        self, name: str, kind: Kind, informer: Informer, exports: Exports, twins: Twins | None
+    ) -> tuple[Lifecycle, Controller]:
+        lifecycle = Lifecycle(
+            kind,
+            self._tenant_client,
+            informer,
+            exports,
+            twins=twins,
+            reporter=Reporter(self._tenant_client, self._clock),
+            home=self._home,
+        )
+        services, states = self._tenant.services, self._hub.tenant_states
+        return lifecycle, lifecycle.controller(name, services, states, self._hub.addresses, workers=_WORKERS)
+
+    def _secrets(self) -> None:
+        tenant, hub = self._tenant, self._hub
+        exports = Exports(self._hub_client, hub.sync_secrets, self._home, origin_kind=None, own_annotations=True)
+        _, controller = self._lifecycle("sync-secret", SyncSecretKind(), tenant.sync_secrets, exports, None)
+        self._lead(controller)
+        if tenant.secrets is not None:
+            secret = SecretController(
+                self._tenant_client,
+                tenant.secrets,
+                tenant.sync_secrets,
+                reporter=Reporter(self._tenant_client, self._clock),
+                home=self._home,
+            )
+            self._lead(secret.controller(hub.tenant_states, workers=_WORKERS))
 
     def _kinds(self, local_nodes: LocalNodes) -> Iterator[tuple[str, Kind, Informer, Exports]]:
         sources = {resources.SERVICES: self._tenant.services, resources.INGRESSES: self._tenant.ingresses}

@@ -70,6 +70,12 @@ def _switch(name: str, *, default: bool, text: str) -> Callable[[_Command], _Com
     text="Serve only Services with loadBalancerClass kubelb. False: those without a class too.",
 )
 @_switch("--disable-ingress-controller", default=False, text="Leave Ingresses alone.")
+@_switch(
+    "--enable-secret-synchronizer",
+    default=False,
+    text="Send Secrets with the label kubelb.k8c.io/managed-by=kubelb to the management cluster. Needs the rights of "
+    "deploy/secrets.yaml. SyncSecrets that somebody wrote go there in any case.",
+)
 @click.option(
     "--release-after",
     type=console.Duration(),

@@ -59,6 +59,7 @@ class Options:
         use_ingress_class: only Ingresses of class `kubelb` are ours.
         use_loadbalancer_class: only Services of class `kubelb` are ours.
         disable_ingress_controller: Ingresses are left alone altogether.
+        enable_secret_synchronizer: Secrets that are labelled for it go to the management cluster.
         release_after: seconds without an answer of the management cluster after which objects of namespaces that are
             being deleted are released (ruling 22).
         metrics: Prometheus; None: off.
@@ -77,6 +78,7 @@ class Options:
     use_ingress_class: bool = True
     use_loadbalancer_class: bool = False
     disable_ingress_controller: bool = False
+    enable_secret_synchronizer: bool = False
     release_after: float = 900.0
     metrics: Bind | None = _METRICS
     health: Bind | None = _HEALTH

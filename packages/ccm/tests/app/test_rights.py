@@ -12,19 +12,23 @@ from kubelb_common.kube.errors import AlreadyExists
 from kubelb_common.testing import builders
 
 pytestmark = pytest.mark.looptime
-MANIFEST = Path(__file__).parents[2] / "deploy" / "ccm.yaml"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+MANIFEST = DEPLOY / "ccm.yaml"
+#: What is applied besides to have Secrets synced.
+SECRETS = DEPLOY / "secrets.yaml"
 TENANT_ROLE = {
     "loadbalancers.kubelb.k8c.io",
     "routes.kubelb.k8c.io",
     "addresses.kubelb.k8c.io",
+    "syncsecrets.kubelb.k8c.io",
 }
 
 
-def granted():
+def granted(manifest):
     found = set()
-    kinds = ("ClusterRole", "Role")
-    roles = [item for item in yaml.safe_load_all(MANIFEST.read_text()) if item["kind"] in kinds]
-    assert [item["kind"] for item in roles] == [*kinds]
+    kinds = ["ClusterRole", "Role"] if manifest == MANIFEST else ["ClusterRole"]
+    roles = [item for item in yaml.safe_load_all(manifest.read_text()) if item["kind"].endswith("Role")]
+    assert [item["kind"] for item in roles] == kinds
     for rule in (rule for role in roles for rule in role["rules"]):
         for group in rule["apiGroups"]:
             for resource in rule["resources"]:
@@ -36,6 +40,12 @@ def granted():
 
 async def everything(world):
     """Walk every way on which the agent makes requests."""
+    await coming_and_going(world)
+    await stranded(world)
+
+
+async def coming_and_going(world):
+    """Objects of each kind come, change and go."""
     world.options["leader_election"] = True
     exists = AlreadyExists(409, "AlreadyExists", "it is there")
     world.tenant.fail_next("create", resources.ENDPOINT_SLICES, exists, after=True)
@@ -45,6 +55,8 @@ async def everything(world):
     world.put_ingress(builders.ingress("web", "shop").rule("a.example.com", "/", "web", 80))
     world.put_ingress(builders.ingress("gone", "shop").rule("b.example.com", "/", "web", 80))
     world.put_service(builders.service("db", "shop").port(5432).load_balancer())
+    put_sync_secret(world, "own")
+    put_sync_secret(world, "gone")
     await world.start()
     change = {"endpoints": [{"addresses": ["10.1.0.2"]}]}
     world.tenant.store.patch(resources.ENDPOINT_SLICES, "web-1", change, "shop", subresource=None)
@@ -57,11 +69,20 @@ async def everything(world):
     await world.stop()
     world.tenant.store.patch(resources.INGRESSES, "gone", {"metadata": {"finalizers": None}}, "shop", subresource=None)
     world.delete(resources.INGRESSES, "gone")
+    world.change(resources.SYNC_SECRETS, "gone", {"metadata": {"finalizers": None}})
+    world.delete(resources.SYNC_SECRETS, "gone")
     await world.start()
     world.delete(resources.INGRESSES, "web")
     world.delete(resources.SERVICES, "db")
+    world.delete(resources.SYNC_SECRETS, "own")
     await world.until(lambda: not world.routes() and not world.load_balancers() and not world.service("web-nodeport"))
+    await world.until(lambda: "shop/own" not in world.sync_secrets())
+
+
+async def stranded(world):
+    """A namespace is deleted while the hub is away."""
     world.put_ingress(builders.ingress("stranded", "shop").rule("c.example.com", "/", "web", 80))
+    put_sync_secret(world, "stranded")
     await world.quiet()
     await world.stop()
     world.options["release_after"] = 60
@@ -69,12 +90,44 @@ async def everything(world):
     world.hub.stop()
     world.tenant.store.delete(resources.NAMESPACES, "shop", None)
     await world.until(lambda: world.ingress("stranded") is None, seconds=200)
+    await world.until(lambda: not world.tenant.objects(resources.SYNC_SECRETS, "shop"))
+
+
+def put_sync_secret(world, name):
+    metadata = {"name": name, "namespace": "shop"}
+    world.tenant.put(
+        resources.SYNC_SECRETS, {"apiVersion": "kubelb.k8c.io/v1alpha1", "kind": "SyncSecret", "metadata": metadata}
+    )
+
+
+async def secrets_too(world):
+    """Walk the ways of Secrets."""
+    world.options["enable_secret_synchronizer"] = True
+    secret = builders.secret("tls", "shop", a="MQ==").build()
+    secret["metadata"]["labels"] = {"kubelb.k8c.io/managed-by": "kubelb"}
+    world.tenant.put(resources.SECRETS, secret)
+    await coming_and_going(world)
+    world.change(resources.SECRETS, "tls", {"data": {"a": "Mg=="}})
+    await world.quiet()
+    world.change(resources.SECRETS, "tls", {"metadata": {"labels": None}})
+    await world.until(lambda: not world.sync_secrets())
+    await stranded(world)
+
+
+def used(world):
+    return {(entry.verb, entry.resource) for entry in world.tenant.requests()}
 
 
 async def test_the_role_grants_what_is_used_and_nothing_else(world):
     await everything(world)
-    used = {(entry.verb, entry.resource) for entry in world.tenant.requests()}
-    assert used == granted()
+    assert used(world) == granted(MANIFEST)
+
+
+async def test_rights_for_secrets_are_apart(world):
+    assert not {resource for _, resource in granted(MANIFEST) if resource == "secrets"}
+    await secrets_too(world)
+    assert used(world) == granted(MANIFEST) | granted(SECRETS)
+    assert granted(MANIFEST) & granted(SECRETS) == set()
 
 
 async def test_only_one_namespace_is_looked_at(world):
@@ -88,7 +141,7 @@ async def test_only_one_namespace_is_looked_at(world):
 
 
 async def test_in_the_management_cluster_only_the_tenants_role_is_needed(world):
-    await everything(world)
+    await secrets_too(world)
     for entry in world.hub.requests():
         assert entry.namespace == "tenant-a"
         assert entry.resource in TENANT_ROLE or (

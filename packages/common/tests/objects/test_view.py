@@ -22,7 +22,7 @@ ODD = st.recursive(
 )
 READERS = [
     view.kind, view.api_group, view.name, view.namespace, view.uid, view.resource_version, view.generation, view.labels,
-    view.annotations, view.owner_references, view.controller, view.deletion_time, view.deleting, view.creation_time,
+    view.content, view.annotations, view.owner_references, view.controller, view.deletion_time, view.deleting, view.creation_time,
     view.finalizers,
 ]  # fmt: skip
 
@@ -115,3 +115,9 @@ def test_durations(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no duration"):
         view.parse_duration(text)
+
+
+def test_content_is_what_is_wanted_of_any_kind() -> None:
+    head = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "status": {"phase": "x"}}
+    assert view.content({**head, "data": {"a": "MQ=="}, "type": "Opaque"}) == {"data": {"a": "MQ=="}, "type": "Opaque"}
+    assert view.content({**head, "spec": {"a": 1}}) == {"spec": {"a": 1}}

@@ -33,6 +33,7 @@ from kubelb_manager.controllers.proxy_view import proxies
 from kubelb_manager.controllers.route import RouteController
 from kubelb_manager.controllers.shared_address import SharedAddressController
 from kubelb_manager.controllers.snapshot import SnapshotController
+from kubelb_manager.controllers.sync_secret import SyncSecretController
 from kubelb_manager.controllers.tenant import TenantController
 from kubelb_manager.controllers.xds_identity import XdsIdentity
 from kubelb_manager.delivery.cache import Cache
@@ -134,6 +135,8 @@ class Manager:
             self._guards.controller,
             tenants.controller,
             config.controller,
+            SyncSecretController(hub, events, clock).controller,
+            identity.controller(self.informers.secrets),
         )
         for controller in self.controllers:
             self.supervisor.controller(controller, by_leader=controller is not self.snapshot.controller)

@@ -21,7 +21,7 @@ from kubelb_common.kube import resources
 from kubelb_common.kube.port import Object, Resource
 from kubelb_common.objects import view
 from kubelb_common.testing.fake_kube import FakeKube
-from kubelb_manager.desired import tenant
+from kubelb_manager.desired import network_policy, tenant
 from kubelb_manager.ir.model import FleetId
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "manager.yaml"
@@ -121,21 +121,12 @@ async def _tamper(
     before = world.kube.peek(resource, name, namespace)
     assert before is not None, f"{resource} {name}"
     changed = await world.kube.patch(resource, name, patch, namespace)
-    await _touch(world)
 
     def repaired() -> bool:
         now = world.kube.peek(resource, name, namespace)
         return now is not None and now["metadata"]["resourceVersion"] != changed["metadata"]["resourceVersion"]
 
     await until(repaired, f"{resource.kind} {name} is put right")
-
-
-async def _touch(world: World) -> None:
-    """Give the tenant's controller a reason to look."""
-    tenant_object = world.kube.peek(resources.TENANTS, "a")
-    assert tenant_object is not None
-    count = int(tenant_object["metadata"].get("labels", {}).get("touched", "0"))
-    await world.kube.patch(resources.TENANTS, "a", {"metadata": {"labels": {"touched": str(count + 1)}}})
 
 
 async def _life(world: World) -> None:
@@ -168,6 +159,7 @@ async def _life(world: World) -> None:
         ingresses = kube.objects(resources.INGRESSES, NAMESPACE)
         await until(lambda: kube.objects(resources.INGRESSES, NAMESPACE)[0].get("status"), "the copy's status")
         await _tampering(world, ingresses[0]["metadata"]["name"])
+        await _secrets(world)
         await _other_workload(world)
         await _other_topology(world)
         await _objects_come_and_go(world, envoy)
@@ -196,6 +188,29 @@ async def _tampering(world: World, ingress: str) -> None:
         await _tamper(world, resource, name, {"spec": {"selector": None, "podSelector": None}})
     await _tamper(world, resources.SERVICES, "envoy-lb1", {"spec": {"selector": {"other": "pods"}}})
     await _tamper(world, resources.INGRESSES, ingress, {"spec": {"rules": None, "defaultBackend": None}})
+    unfollowed: Object = {"metadata": {"labels": {names.LABEL_MANAGED_BY: None, names.LABEL_FLEET: None}}}
+    for resource, name in (
+        (resources.SERVICES, "envoy-lb1"),
+        (resources.INGRESSES, ingress),
+        (resources.DEPLOYMENTS, f"envoy-{NAMESPACE}"),
+        (resources.DISRUPTION_BUDGETS, f"envoy-{NAMESPACE}"),
+        (resources.NETWORK_POLICIES, network_policy.NAME),
+    ):
+        await _tamper(world, resource, name, unfollowed)
+
+
+async def _secrets(world: World) -> None:
+    """A tenant's Secret comes, changes its type, loses our label, and goes."""
+    kube = world.kube
+    body: Object = {"metadata": {"name": "s1"}, "data": {"username": "bWU="}}
+    uid = (await kube.create(resources.SYNC_SECRETS, typed(resources.SYNC_SECRETS, body), NAMESPACE))["metadata"]["uid"]
+    await until(lambda: world.get(resources.SECRETS, uid), "its Secret")
+    await kube.patch(resources.SYNC_SECRETS, "s1", {"type": "kubernetes.io/basic-auth"}, NAMESPACE)
+    await until(lambda: (world.get(resources.SECRETS, uid) or {}).get("type") == "kubernetes.io/basic-auth", "its type")
+    await _tamper(world, resources.SECRETS, uid, {"metadata": {"labels": {names.LABEL_MANAGED_BY: None}}})
+    await kube.delete(resources.SYNC_SECRETS, "s1", NAMESPACE)
+    await until(lambda: world.get(resources.SYNC_SECRETS, "s1") is None, "it goes")
+    assert world.get(resources.SECRETS, uid) is None
 
 
 async def _configure(world: World, **envoy_proxy: Any) -> None:
@@ -214,6 +229,7 @@ async def _other_workload(world: World) -> None:
     await _tamper(
         world, resources.DAEMON_SETS, name, {"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}}
     )
+    await _tamper(world, resources.DAEMON_SETS, name, {"metadata": {"labels": {names.LABEL_FLEET: None}}})
     await _configure(world, useDaemonset=False)
     await until(lambda: world.get(resources.DEPLOYMENTS, name), "a Deployment")
     await world.roll_out(resources.DEPLOYMENTS)

@@ -95,14 +95,14 @@ class Exports:
             NotKeptError: the server drops what restricts the object, which therefore is not there.
         """
         resource, namespace, name = self.informer.resource, self._home.namespace, view.name(desired)
-        guarded = {field for field in _GUARDED if field in desired["spec"]}
+        guarded = {field for field in _GUARDED if field in view.get(desired, "spec", default={})}
         if guarded & self._drops:
             live = self.get(name)
             if live is not None and not self.is_foreign(live):
                 await self.remove(live)
             raise _not_kept(guarded & self._drops)
         stored = await self._stored(resource, namespace, name, desired)
-        lost = guarded - stored["spec"].keys()
+        lost = guarded - view.get(stored, "spec", default={}).keys()
         if lost and not view.deleting(stored) and not self.is_foreign(stored):
             self._drops |= lost
             await self.remove(stored)
@@ -145,7 +145,7 @@ class Exports:
     def _remember(self, desired: Object, stored: Object) -> Object:
         """Note a server that keeps less than we send (an older CRD), so that we don't send it again and again."""
         name = view.name(stored)
-        if stored.get("spec") == desired["spec"]:
+        if view.content(stored) == view.content(desired):
             self._kept.pop(name, None)
         else:
             if name not in self._kept:

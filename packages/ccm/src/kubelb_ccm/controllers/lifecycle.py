@@ -90,7 +90,7 @@ class Lifecycle:
         client: the tenant cluster.
         informer: the kind's objects in the tenant cluster.
         exports: where they go.
-        twins: makes Services reachable.
+        twins: makes Services reachable; None for a kind that names none.
         reporter: tells the tenant.
         home: who we are.
     """
@@ -102,7 +102,7 @@ class Lifecycle:
         informer: Informer,
         exports: Exports,
         *,
-        twins: Twins,
+        twins: Twins | None,
         reporter: Reporter,
         home: Home,
     ) -> None:
@@ -115,7 +115,8 @@ class Lifecycle:
         self._reporter = reporter
         self._home = home
         informer.store.add_index(_NAMED, self._named)
-        twins.serve(self.names_service, exports)
+        if twins is not None:
+            twins.serve(self.names_service, exports)
 
     def names_service(self, ref: ServiceRef) -> bool:
         """Tell whether a live object of ours names this Service."""
@@ -133,7 +134,8 @@ class Lifecycle:
         controller = Controller(name, self.reconcile, workers=workers)
         controller.watch(self._informer, when=self._source_matters)
         controller.watch(self._exports.informer, self._exports.origin_keys, when=self._export_matters)
-        controller.watch(services, self._users, when=service_matters)
+        if self._twins is not None:
+            controller.watch(services, self._users, when=service_matters)
         controller.watch(tenant_states, lambda _state: self._informer.store.keys(), when=removal_changes)
         controller.watch(addresses, lambda _object: self._informer.store.keys(), when=owner_changes)
         return controller
@@ -154,13 +156,16 @@ class Lifecycle:
 
     async def _serve(self, source: Object) -> Result:
         source = await self._hold(source)
-        backends = await self._twins.ensure(self._kind.services(source))
+        backends = await self._backends(source)
         await self._kind.prepare(source, backends)
         exported = await self._export(source, backends)
         if exported is not None and not view.deleting(exported):
             await self._kind.settle(source, exported)
         await self._tell(source, exported, backends.problems)
         return DONE if backends.again is None else Again(after=backends.again)
+
+    async def _backends(self, source: Object) -> Backends:
+        return Backends() if self._twins is None else await self._twins.ensure(self._kind.services(source))
 
     async def _hold(self, source: Object) -> Object:
         if view.has_finalizer(source, names.FINALIZER):
@@ -219,8 +224,9 @@ class Lifecycle:
             return DONE
         if exported is None and not await self._exports.is_gone(view.uid(source)):
             return Again(after=_CACHE_LAGS_SECONDS)
-        for ref in sorted(self._kind.services(source)):
-            await self._twins.collect(ref)
+        if self._twins is not None:
+            for ref in sorted(self._kind.services(source)):
+                await self._twins.collect(ref)
         await self._let_go(source)
         return DONE
 
@@ -309,7 +315,7 @@ class Lifecycle:
 def _same_wish(old: Object, new: Object) -> bool:
     """Tell whether two states of a source ask for the same; the rest of them is what we write."""
     first, second = old["metadata"], new["metadata"]
-    return old.get("spec") == new.get("spec") and all(first.get(part) == second.get(part) for part in _WISHES)
+    return view.content(old) == view.content(new) and all(first.get(part) == second.get(part) for part in _WISHES)
 
 
 def _said(exported: Object) -> tuple[Any, ...]:

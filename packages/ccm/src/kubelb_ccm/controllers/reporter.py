@@ -37,7 +37,8 @@ class Reporter:
         Args:
             resource: the kind of `obj`.
             obj: the tenant's object.
-            subject: `route` or `loadBalancer`, with `exported` its name: where to look in the management cluster.
+            subject: `route`, `loadBalancer` or `syncSecret`, with `exported` its name: where to look in the management
+                cluster.
             exported: see `subject`.
             problems: all that is wrong now; empty removes the annotation.
         """

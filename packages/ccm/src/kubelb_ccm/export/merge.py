@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import copy
 
+from kubelb_common.objects import view
 from kubelb_common.objects.view import Object
 
 
 def merged(live: Object, desired: Object, *, own_annotations: bool) -> Object | None:
     """Return `live` made to say what `desired` says, for a replace; None if it does already.
 
-    Spec is taken whole. Labels are added to what is there. Finalizers and status belong to others by now.
+    Spec is taken whole, or what a kind without one has in its place. Labels are added to what is there. Finalizers and
+    status belong to others by now.
 
     Args:
         live: as the API server returned it.
@@ -26,5 +28,8 @@ def merged(live: Object, desired: Object, *, own_annotations: bool) -> Object | 
     for key, value in (("labels", labels), ("annotations", notes)):
         if value != (metadata.get(key) or {}):
             metadata[key] = value
-    result["spec"] = desired["spec"]
+    wanted_content = view.content(desired)
+    for key in view.content(live).keys() - wanted_content.keys():
+        del result[key]
+    result.update(wanted_content)
     return None if result == live else result

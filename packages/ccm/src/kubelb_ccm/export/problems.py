@@ -11,7 +11,7 @@ from kubelb_common.objects.view import Object
 
 _MESSAGE_MAX = 300
 _PROBLEMS_MAX = 8
-_OURS = frozenset({"Accepted", "ResolvedRefs", conditions.PARTIALLY_INVALID, "Programmed"})
+_OURS = frozenset({"Accepted", "ResolvedRefs", conditions.PARTIALLY_INVALID, "Programmed", "Synced"})
 #: A reason that only repeats what another condition says better.
 _ECHO = "NotAccepted"
 
@@ -27,10 +27,11 @@ class Problem(NamedTuple):
 def reported(exported: Object) -> tuple[Problem, ...] | None:
     """Return the problems that the manager reports, or None if it has not spoken about this generation yet.
 
-    A manager of the original writes no conditions: no problem is known.
+    An export that is being deleted tells nothing any more. A manager of the original writes no conditions: no problem
+    is known.
     """
     all_, current = _conditions(exported)
-    if all_ and not current:
+    if view.deleting(exported) or (all_ and not current):
         return None
     return tuple(
         Problem(view.text(found, "type"), view.text(found, "reason"), view.text(found, "message"))
@@ -62,7 +63,7 @@ def status_annotation(subject: str, name: str, problems: Iterable[Problem]) -> s
     """Return the annotation's JSON, or None if all is well.
 
     Args:
-        subject: `route` or `loadBalancer`.
+        subject: `route`, `loadBalancer` or `syncSecret`.
         name: the export's name in the management cluster.
         problems: what is wrong; the first few are told.
     """

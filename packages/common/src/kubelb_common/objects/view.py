@@ -13,6 +13,7 @@ from typing import Any, Final
 
 Object = dict[str, Any]
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
+_NO_CONTENT: Final = frozenset({"apiVersion", "kind", "metadata", "status"})
 _UNIT_SECONDS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -54,6 +55,11 @@ def api_group(obj: Mapping[str, Any]) -> str:
     """Return the API group, empty for the core group."""
     group, slash, _ = text(obj, "apiVersion").partition("/")
     return group if slash else ""
+
+
+def content(obj: Mapping[str, Any]) -> Object:
+    """Return what the object says besides who it is and how it fares: mostly `spec`, in a Secret `data` and more."""
+    return {key: value for key, value in obj.items() if key not in _NO_CONTENT}
 
 
 def name(obj: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kubelb_common import names
-from kubelb_common.kube.errors import NotFound
+from kubelb_common.kube.errors import AlreadyExists, NotFound
 from kubelb_common.kube.port import KubeClient, Object, Resource
 from kubelb_common.objects import view
 from kubelb_common.runtime.controller import Terminal
@@ -20,14 +20,27 @@ class NotOurs(Terminal):
 async def ensure(client: Client, resource: Resource, wanted: Object, live: Object | None) -> Object:
     """Create `wanted`, or update `live` where it differs; return the stored object.
 
+    Args:
+        client: the management cluster.
+        resource: the kind.
+        wanted: as a function of `desired` returned it.
+        live: as far as it is known. Caches follow the kinds by label: one whose label somebody took away is not there,
+            and is asked for.
+
     Raises:
-        NotOurs: `live` does not carry our label.
+        NotOurs: what is there neither carries our label nor is controlled by the owner of `wanted`.
+        AlreadyExists: what is there is on its way out.
         KubeError: the API server refused, or did not answer.
     """
     namespace = view.namespace(wanted) or None
     if live is None:
-        return await client.create(resource, desired_live.prepared(wanted), namespace)
-    if view.labels(live).get(names.LABEL_MANAGED_BY) != names.MANAGED_BY:
+        try:
+            return await client.create(resource, desired_live.prepared(wanted), namespace)
+        except AlreadyExists:
+            live = await client.get(resource, view.name(wanted), namespace)
+            if view.deleting(live):
+                raise
+    if not (_is_labelled(live) or _is_owned(live, wanted)):
         where = f"{resource.kind} {view.namespace(wanted)}/{view.name(wanted)}".replace(" /", " ")
         raise NotOurs(f"{where} exists and does not carry the label {names.LABEL_MANAGED_BY}={names.MANAGED_BY}")
     changed = desired_live.updated(live, wanted)
@@ -46,7 +59,7 @@ async def read(client: Client, resource: Resource, name: str, namespace: str | N
 
 async def remove(hub: Hub, resource: Resource, live: Object | None) -> None:
     """Delete `live`, if it is there and ours."""
-    if live is None or view.deleting(live) or view.labels(live).get(names.LABEL_MANAGED_BY) != names.MANAGED_BY:
+    if live is None or view.deleting(live) or not _is_labelled(live):
         return
     await hub.delete(resource, live)
 
@@ -70,3 +83,13 @@ async def hold(hub: Hub, resource: Resource, obj: Object) -> Object:
         return obj
     patch = view.finalizer_patch(obj, [*view.finalizers(obj), names.FINALIZER])
     return await hub.patch(resource, view.name(obj), patch, view.namespace(obj) or None)
+
+
+def _is_labelled(live: Object) -> bool:
+    return view.labels(live).get(names.LABEL_MANAGED_BY) == names.MANAGED_BY
+
+
+def _is_owned(live: Object, wanted: Object) -> bool:
+    """Tell whether both have one controller: an object whose label somebody took away is still ours."""
+    owner = view.controller(wanted)
+    return owner is not None and view.text(view.controller(live) or {}, "uid") == view.text(owner, "uid") != ""

@@ -70,6 +70,7 @@ class EnvoyFleetController:
         for informer in (informers.deployments, informers.daemon_sets):
             self.controller.watch(informer, _fleet_of_workload, when=_workload_moved)
         self.controller.watch(informers.services, self._fleets_of_service, when=_spec_moved)
+        self.controller.watch(informers.secrets, self._fleet_of_certificate)
         self.controller.watch(informers.tenants, lambda obj: self._all_of(names.tenant_namespace(view.name(obj))))
         self.controller.watch(informers.namespaces, lambda obj: self._all_of(view.name(obj)))
         self.controller.watch(informers.configs, lambda _obj: self._everybody())
@@ -105,6 +106,15 @@ class EnvoyFleetController:
     def _workloads(self, namespace: str) -> list[ObjectKey]:
         workloads = (self._informers.deployments.store, self._informers.daemon_sets.store)
         return [key for store in workloads for obj in store.list(namespace) for key in _fleet_of_workload(obj)]
+
+    def _fleet_of_certificate(self, secret: Object) -> list[ObjectKey]:
+        """Map a certificate to its fleet, and have it looked at whenever it was last."""
+        own = [
+            key for key in self._workloads(view.namespace(secret)) if desired.xds_secret_name(*key) == view.name(secret)
+        ]
+        for key in own:
+            self._looked_at.pop(FleetId(*key), None)
+        return own
 
     def _everybody(self) -> list[ObjectKey]:
         namespaces = self._informers.namespaces.store.list()
@@ -211,7 +221,7 @@ def _comes_or_goes(change: Change) -> bool:
 
 def _spec_moved(change: Change) -> bool:
     old, new = change
-    return old is None or new is None or old.get("spec") != new.get("spec") or view.labels(old) != view.labels(new)
+    return old is None or new is None or _ours(old) != _ours(new)
 
 
 def _workload_moved(change: Change) -> bool:
@@ -219,3 +229,8 @@ def _workload_moved(change: Change) -> bool:
     if old is None or new is None or _spec_moved(change):
         return True
     return desired.rolled_out(old) != desired.rolled_out(new)
+
+
+def _ours(obj: Object) -> tuple[object, ...]:
+    """Return what we decide of an object, at least."""
+    return obj.get("spec"), view.labels(obj), view.annotations(obj), view.owner_references(obj)

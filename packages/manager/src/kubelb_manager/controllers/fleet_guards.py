@@ -25,6 +25,8 @@ from kubelb_manager.settings.merged import EnvoySettings, envoy
 
 #: A kind that is not installed is tried again this often.
 _MISSING_KIND_PERIOD = 60.0
+#: How long a workload has to be gone before its guards go too.
+_GONE_HOLD = 2.0
 
 
 class FleetGuardController:
@@ -38,12 +40,19 @@ class FleetGuardController:
         self.controller = Controller("fleet-guards", self.reconcile, workers=2, clock=clock)
         for informer in (informers.deployments, informers.daemon_sets):
             self.controller.watch(informer, _home, when=_comes_or_goes)
+            informer.on_change(self._on_gone)
         for informer in (informers.disruption_budgets, informers.network_policies, informers.pod_monitors):
             self.controller.watch(informer, _home)
         for informer in (informers.addresses, informers.nodes, informers.service_cidrs):
             self.controller.watch(informer, lambda _obj: self._everybody(), when=_content_changed)
         for informer in (informers.configs, informers.tenants):
             self.controller.watch(informer, lambda _obj: self._everybody(), when=_settings_changed)
+
+    def _on_gone(self, change: Change) -> None:
+        """Look later: a workload that somebody deleted, or took our labels off, is put back at once."""
+        if change.old is not None and change.new is None:
+            for key in _home(change.old):
+                self.controller.enqueue(key, after=_GONE_HOLD)
 
     def everybody_again(self) -> None:
         """Have every namespace with fleets looked at."""
@@ -118,7 +127,9 @@ def _home(obj: Object) -> list[ObjectKey]:
 
 def _comes_or_goes(change: Change) -> bool:
     old, new = change
-    if old is None or new is None or view.deleting(old) != view.deleting(new):
+    if new is None:
+        return False  # see `_on_gone`
+    if old is None or view.deleting(old) != view.deleting(new):
         return True
     return bool(view.get(old, "spec", "selector") != view.get(new, "spec", "selector"))
 

@@ -14,6 +14,7 @@ from kubelb_common.kube.port import KubeClient, Object, Resource
 from kubelb_common.objects import view
 from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.fresh import Fresh
+from kubelb_common.runtime.informer import Change
 from kubelb_manager.gather.stores import Informers
 
 
@@ -34,6 +35,10 @@ class Hub:
     def live(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
         """Return the newest known state of an object of a kind that is followed, or None."""
         return self._fresh[resource].get(namespace, name)
+
+    def is_echo(self, resource: Resource, change: Change) -> bool:
+        """Tell whether a change of a kind that is followed is only our own write coming back; see `Fresh.is_echo`."""
+        return self._fresh[resource].is_echo(change)
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
         """Ask the API server; see KubeClient."""

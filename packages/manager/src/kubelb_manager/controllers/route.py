@@ -126,7 +126,9 @@ class RouteController:
         if not outcome.accepted or not (_given(route) or outcome.programmed):
             return []
         service = self._hub.live(resources.SERVICES, view.namespace(route), names.INGRESS_SERVICE)
-        found = view.objects(service or {}, "status", "loadBalancer", "ingress")
+        if service is None:
+            return _given(route)  # somebody took it, or its label, away: it is put back
+        found = view.objects(service, "status", "loadBalancer", "ingress")
         # An Ingress' status knows fewer fields than a Service's.
         return [{key: item[key] for key in ("ip", "hostname") if item.get(key)} for item in found]
 
@@ -170,9 +172,9 @@ class RouteController:
         }
 
 
-def _given(route: Object) -> bool:
-    """Whether the Route shows an address already; that one stays."""
-    return bool(view.get(route, "status", "resources", "route", "status", "loadBalancer", "ingress"))
+def _given(route: Object) -> list[Object]:
+    """Return the addresses that the Route shows already; these stay."""
+    return view.objects(route, "status", "resources", "route", "status", "loadBalancer", "ingress")
 
 
 def _load_balancer(address: list[Object]) -> Object:

@@ -8,6 +8,8 @@ everything in it; the Tenant last.
 
 from __future__ import annotations
 
+import functools
+
 from kubelb_common import names
 from kubelb_common.kube import resources
 from kubelb_common.kube.errors import ApiError
@@ -15,6 +17,7 @@ from kubelb_common.kube.port import Object
 from kubelb_common.objects import conditions, view
 from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.controller import DONE, Again, Controller, Result
+from kubelb_common.runtime.informer import Change, Informer
 from kubelb_common.runtime.keys import ObjectKey
 from kubelb_manager.controllers import apply, clusters, credential, orphans, removal, status
 from kubelb_manager.controllers.config import settings_status, settings_verdict, version
@@ -27,6 +30,8 @@ from kubelb_manager.translate.result import Verdict
 
 #: The token controller and namespace deletion tell nothing: they are looked at this often.
 _POLL = 0.2
+#: Of what every tenant gets in its namespace.
+_OWN_NAMES = frozenset({names.CCM_ACCOUNT, names.CCM_KUBECONFIG_SECRET, names.TENANT_STATE_NAME})
 
 
 class TenantController:
@@ -44,6 +49,14 @@ class TenantController:
         self.controller.watch(informers.namespaces, _tenant_key)
         self.controller.watch(informers.configs, lambda _obj: self._everybody())
         self.controller.watch(informers.addresses, _tenant_key_of_content, when=clusters.moved)
+        for informer in (
+            informers.service_accounts,
+            informers.roles,
+            informers.role_bindings,
+            informers.secrets,
+            informers.tenant_states,
+        ):
+            self.controller.watch(informer, _tenant_key_of_own, when=functools.partial(_is_by_others, hub, informer))
         for informer in (informers.routes, informers.load_balancers):
             self.controller.watch(informer, _tenant_key_of_content, when=lambda change: change.new is None)
 
@@ -171,6 +184,17 @@ class TenantController:
 def _tenant_key(namespace: Object) -> list[ObjectKey]:
     owner = view.controller(namespace)
     return [ObjectKey("", view.text(owner, "name"))] if owner is not None and owner.get("kind") == "Tenant" else []
+
+
+def _is_by_others(hub: Hub, informer: Informer, change: Change) -> bool:
+    """Leave out our own writes coming back: a pass over a tenant reads all that it has."""
+    return not hub.is_echo(informer.resource, change)
+
+
+def _tenant_key_of_own(obj: Object) -> list[ObjectKey]:
+    """Map what we made for a tenant to it, also when somebody took its owner away; not what others have there."""
+    is_own = view.name(obj) in _OWN_NAMES and view.namespace(obj).startswith(names.TENANT_NAMESPACE_PREFIX)
+    return _tenant_key(obj) or (_tenant_key_of_content(obj) if is_own else [])
 
 
 def _tenant_key_of_content(obj: Object) -> list[ObjectKey]:

@@ -19,7 +19,9 @@ from kubelb_common.kube.errors import AlreadyExists
 from kubelb_common.kube.port import KubeClient, Object
 from kubelb_common.objects import view
 from kubelb_common.runtime.clock import Clock
-from kubelb_common.runtime.controller import Terminal
+from kubelb_common.runtime.controller import DONE, Controller, Result, Terminal
+from kubelb_common.runtime.informer import Informer
+from kubelb_common.runtime.keys import ObjectKey
 from kubelb_manager.controllers import apply
 from kubelb_manager.delivery.identity import certificate_uri, manager_uri
 from kubelb_manager.delivery.server import ServerTls
@@ -53,10 +55,8 @@ class XdsIdentity:
         live = await apply.read(self._client, resources.SECRETS, AUTHORITY_SECRET, self._namespace)
         if live is None:
             fresh = pki.create_ca("kubelb-xds", now=self._clock.now())
-            wanted = meta.obj("v1", "Secret", AUTHORITY_SECRET, self._namespace, labels=meta.managed_labels())
-            wanted |= {"type": "kubernetes.io/tls", "data": _encoded(fresh.cert_pem, fresh.key_pem)}
             try:
-                live = await self._client.create(resources.SECRETS, wanted, self._namespace)
+                live = await self._client.create(resources.SECRETS, self._secret(fresh), self._namespace)
             except AlreadyExists:
                 live = await self._client.get(resources.SECRETS, AUTHORITY_SECRET, self._namespace)
         try:
@@ -64,6 +64,36 @@ class XdsIdentity:
         except pki.PkiError as error:
             where = f"Secret {self._namespace}/{AUTHORITY_SECRET}"
             raise Terminal(f"{where} holds no certificate authority ({error}); delete it to have one made") from error
+
+    def controller(self, secrets: Informer) -> Controller:
+        """Return the controller that keeps the authority's Secret."""
+        key = ObjectKey(self._namespace, AUTHORITY_SECRET)
+        controller = Controller("xds-authority", self._keep_authority, clock=self._clock)
+        controller.watch(secrets, lambda secret: (key,) if ObjectKey.of(secret) == key else ())
+        return controller
+
+    async def _keep_authority(self, _key: ObjectKey) -> Result:
+        """Put the authority's Secret back if somebody changed or deleted it.
+
+        All certificates are of the authority that was loaded; one made anew at the next start would know none of them.
+        """
+        live = await apply.read(self._writer, resources.SECRETS, AUTHORITY_SECRET, self._namespace)
+        wanted = self._secret(self.authority)
+        if live is not None:
+            data = view.get(live, "data", default={})
+            if wanted["data"].items() <= data.items():  # ours whatever its labels say
+                labels = {**view.labels(live), **meta.managed_labels()}
+                if labels != view.labels(live):
+                    live["metadata"]["labels"] = labels
+                    await self._writer.replace(resources.SECRETS, live, self._namespace)
+                return DONE
+            wanted["data"] = {**data, **wanted["data"]}
+        await apply.ensure(self._writer, resources.SECRETS, wanted, live)
+        return DONE
+
+    def _secret(self, authority: pki.KeyPair) -> Object:
+        wanted = meta.obj("v1", "Secret", AUTHORITY_SECRET, self._namespace, labels=meta.managed_labels())
+        return wanted | {"type": "kubernetes.io/tls", "data": _encoded(authority.cert_pem, authority.key_pem)}
 
     @property
     def authority(self) -> pki.KeyPair:

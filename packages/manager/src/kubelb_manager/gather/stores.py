@@ -12,6 +12,7 @@ from kubelb_common.objects import view
 from kubelb_common.runtime.clock import Clock
 from kubelb_common.runtime.informer import Informer
 from kubelb_common.runtime.store import Store
+from kubelb_manager.gather import synced
 from kubelb_manager.ir.model import FleetId
 from kubelb_manager.ports.table import ports_of
 
@@ -26,6 +27,8 @@ BY_PORT = "port"
 #: Index of EndpointSlices by `namespace/name` of their Service.
 BY_SERVICE = "service"
 _SERVICE_NAME = "kubernetes.io/service-name"
+#: Index of SyncSecrets by their own UID, which their Secret is named by.
+BY_UID = "uid"
 _MANAGED = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
 
 
@@ -39,6 +42,11 @@ class Informers:
     load_balancers: Informer
     routes: Informer
     addresses: Informer
+    sync_secrets: Informer
+    secrets: Informer
+    service_accounts: Informer
+    roles: Informer
+    role_bindings: Informer
     namespaces: Informer
     services: Informer
     slices: Informer
@@ -68,6 +76,10 @@ class Informers:
         load_balancers.store.add_index(BY_PORT, lambda lb: [str(port) for port in ports_of(lb)])
         slices = follow(resources.ENDPOINT_SLICES, selector=names.LABEL_FLEET)
         slices.store.add_index(BY_SERVICE, _by_service)
+        sync_secrets = follow(resources.SYNC_SECRETS)
+        sync_secrets.store.add_index(BY_UID, lambda obj: (view.uid(obj),))
+        secrets = follow(resources.SECRETS, selector=_MANAGED)
+        secrets.store.add_index(synced.BY_ORIGIN, synced.origins)
         return cls(
             configs=follow(resources.CONFIGS, within=namespace),
             tenants=follow(resources.TENANTS),
@@ -75,6 +87,11 @@ class Informers:
             load_balancers=load_balancers,
             routes=follow(resources.ROUTES),
             addresses=follow(resources.ADDRESSES),
+            sync_secrets=sync_secrets,
+            secrets=secrets,
+            service_accounts=follow(resources.SERVICE_ACCOUNTS, selector=_MANAGED),
+            roles=follow(resources.ROLES, selector=_MANAGED),
+            role_bindings=follow(resources.ROLE_BINDINGS, selector=_MANAGED),
             namespaces=follow(resources.NAMESPACES, selector=_MANAGED),
             services=follow(resources.SERVICES, selector=_MANAGED),
             slices=slices,
@@ -100,6 +117,11 @@ class Informers:
             self.load_balancers,
             self.routes,
             self.addresses,
+            self.sync_secrets,
+            self.secrets,
+            self.service_accounts,
+            self.roles,
+            self.role_bindings,
             self.namespaces,
             self.services,
             self.slices,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from kubelb_common.api.crd_schema import crds
 from kubelb_common.kube import errors
 from kubelb_common.kube.port import KubeClient, Object, Resource
-from kubelb_common.kube.resources import CRDS, LOAD_BALANCERS, ROUTES
+from kubelb_common.kube.resources import CRDS, LOAD_BALANCERS, ROUTES, SYNC_SECRETS
 from kubelb_common.testing.contract.support import WIDGET_CRD, WIDGETS, install, widget
 
 
@@ -136,6 +137,26 @@ class ShippedContract:
         await _install_all(client)
         with pytest.raises(errors.Invalid):
             await client.create(LOAD_BALANCERS, _typed(LOAD_BALANCERS, spec), space)
+
+    @pytest.mark.parametrize("value", ["", "no base64!", "MQ", "MQ==\n"])
+    async def test_sync_secret_refuses(self, client: KubeClient, space: str, value: str) -> None:
+        await _install_all(client)
+        body = {key: part for key, part in _typed(SYNC_SECRETS, {}).items() if key != "spec"}
+        with pytest.raises(errors.Invalid):
+            await client.create(SYNC_SECRETS, {**body, "data": {"a": value}}, space)
+        made = await client.create(SYNC_SECRETS, {**body, "data": {"a": "MQ=="}, "stringData": {"b": ""}}, space)
+        assert (made["data"], made["stringData"]) == ({"a": "MQ=="}, {"b": ""})
+
+    async def test_sync_secret_of_the_largest_size(self, client: KubeClient, space: str) -> None:
+        """A Secret of 1 MiB fits in, and is seen by a watch whole."""
+        await _install_all(client)
+        body = {key: part for key, part in _typed(SYNC_SECRETS, {}).items() if key != "spec"}
+        value = base64.b64encode(b"x" * 1024 * 1024).decode()
+        listed = await client.list(SYNC_SECRETS, space)
+        await client.create(SYNC_SECRETS, {**body, "data": {"a": value}}, space)
+        async with client.watch(SYNC_SECRETS, space, resource_version=listed.resource_version) as events:
+            event = await anext(events)
+        assert event.object["data"] == {"a": value}
 
     async def test_load_balancer_defaults(self, client: KubeClient, space: str) -> None:
         await _install_all(client)

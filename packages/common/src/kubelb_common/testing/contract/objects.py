@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from datetime import datetime
 from typing import Any
 
@@ -246,6 +247,37 @@ class ObjectContract:
         assert len(listed.items) == 1
         with pytest.raises(errors.Invalid):
             await client.create(SECRETS, {"metadata": {"name": "two"}, "type": "kubernetes.io/tls"}, space)
+
+    async def test_immutable_secrets(self, client: KubeClient, space: str) -> None:
+        body = {"metadata": {"name": "one"}, "data": {"a": "MQ=="}, "immutable": True}
+        made = await client.create(SECRETS, body, space)
+        for change in ({"data": {"a": "Mg=="}}, {"immutable": False}, {"immutable": None}):
+            with pytest.raises(errors.Invalid):
+                await client.patch(SECRETS, "one", change, space)
+        labelled = await client.patch(SECRETS, "one", {"metadata": {"labels": {"a": "b"}}}, space)
+        assert labelled["data"] == made["data"]
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            {"data": {"a b": ""}},
+            {"data": {"..": ""}},
+            {"type": "kubernetes.io/basic-auth"},
+            {"stringData": {"a": "x" * (1024 * 1024 + 1)}},
+        ],
+        ids=["key", "dots", "basic-auth", "large"],
+    )
+    async def test_bad_secrets(self, client: KubeClient, space: str, content: dict[str, Any]) -> None:
+        with pytest.raises(errors.Invalid):
+            await client.create(SECRETS, {"metadata": {"name": "one"}, **content}, space)
+
+    async def test_a_secret_of_the_largest_size(self, client: KubeClient, space: str) -> None:
+        text = "x" * (1024 * 1024)
+        made = await client.create(SECRETS, {"metadata": {"name": "one"}, "stringData": {"a": text}}, space)
+        assert len(base64.b64decode(made["data"]["a"])) == len(text)
+        lines = "eHg=\n"  # as `base64` writes it
+        await client.create(SECRETS, {"metadata": {"name": "two"}, "data": {"a": lines}}, space)
+        assert (await client.get(SECRETS, "two", space))["data"] == {"a": "eHg="}
 
     async def test_events(self, client: KubeClient, space: str) -> None:
         involved = {"apiVersion": "v1", "kind": "ConfigMap", "name": "one", "namespace": space}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
 
 from kubelb_common.kube.port import Object, Resource
 from kubelb_common.kube.resources import CRDS, DAEMON_SETS, DEPLOYMENTS, NAMESPACES, SECRETS, SERVICES
 from kubelb_common.testing.fake import errors, kinds
 
+SECRET_MAX = 1024 * 1024
+_DATA_KEY = re.compile(r"[-._a-zA-Z0-9]+")
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
 
@@ -62,15 +65,42 @@ def _complete_secret(new: Object, old: Object | None) -> None:
     name = new["metadata"]["name"]
     for key, value in (new.get("data") or {}).items():
         try:
-            base64.b64decode(value, validate=True)
-        except (ValueError, TypeError):
+            content = base64.b64decode(value.replace("\n", "").replace("\r", ""), validate=True)
+            new["data"][key] = base64.b64encode(content).decode()
+        except (ValueError, AttributeError):
             raise errors.bad_request(f"Secret {name}: data[{key}] is not base64") from None
-    if old is not None and new["type"] != old["type"]:
-        raise errors.invalid(SECRETS, name, "type: Invalid value: field is immutable")
+    if old is not None and (frozen := _frozen_in_secret(new, old)):
+        raise errors.invalid(SECRETS, name, *frozen)
+    if faults := _secret_faults(new):
+        raise errors.invalid(SECRETS, name, *faults)
+
+
+def _frozen_in_secret(new: Object, old: Object) -> list[str]:
+    """Return what may not change any more."""
+    faults = [] if new["type"] == old["type"] else ["type: Invalid value: field is immutable"]
+    if not old.get("immutable"):
+        return faults
+    if not new.get("immutable"):
+        faults.append("immutable: Forbidden: field is immutable when `immutable` is set")
+    if (new.get("data") or {}) != (old.get("data") or {}):
+        faults.append("data: Forbidden: field is immutable when `immutable` is set")
+    return faults
+
+
+def _secret_faults(new: Object) -> list[str]:
+    data: Object = new.get("data") or {}
+    faults = [
+        f'data[{key}]: Invalid value: "{key}": a valid config key must consist of alphanumeric characters, -, _ or .'
+        for key in data
+        if not _DATA_KEY.fullmatch(key) or len(key) > 253 or key == "." or key.startswith("..")
+    ]
+    if sum(len(base64.b64decode(value)) for value in data.values()) > SECRET_MAX:
+        faults.append(f"data: Too long: may not be more than {SECRET_MAX} bytes")
     if new["type"] == "kubernetes.io/tls":
-        missing = [key for key in ("tls.crt", "tls.key") if key not in (new.get("data") or {})]
-        if missing:
-            raise errors.invalid(SECRETS, name, *(f"data[{key}]: Required value" for key in missing))
+        faults += [f"data[{key}]: Required value" for key in ("tls.crt", "tls.key") if key not in data]
+    if new["type"] == "kubernetes.io/basic-auth" and not {"username", "password"} & data.keys():
+        faults += [f"data[{key}]: Required value" for key in ("username", "password")]
+    return faults
 
 
 def _check_workload(resource: Resource, new: Object, old: Object | None) -> None:

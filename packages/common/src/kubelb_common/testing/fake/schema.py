@@ -2,12 +2,13 @@
 
 Order on a write: null values of defaulted fields go, unknown fields are pruned, defaults are filled
 in, then the schema and list types are checked. CEL rules (`x-kubernetes-validations`) and string
-formats are *not* evaluated: what only they refuse passes here and is refused by a real API server.
+formats other than `byte` are *not* evaluated: what only they refuse passes here and is refused by a real API server.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -20,8 +21,17 @@ Schema = dict[str, Any]
 _ROOT = {"apiVersion", "kind", "metadata"}
 _KEYWORDS = {
     "type", "enum", "required", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
-    "minLength", "maxLength", "pattern", "minItems", "maxItems", "uniqueItems", "minProperties", "maxProperties",
+    "minLength", "maxLength", "pattern", "format", "minItems", "maxItems", "uniqueItems", "minProperties",
+    "maxProperties",
 }  # fmt: skip
+#: As the API server reads it: the empty string is none, nor is one with line ends.
+_BYTE = re.compile(r"([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{4})")
+_FORMATS = jsonschema.FormatChecker(formats=())
+
+
+@_FORMATS.checks("byte")
+def _is_byte(value: object) -> bool:
+    return not isinstance(value, str) or _BYTE.fullmatch(value) is not None
 
 
 class CustomKind:
@@ -40,7 +50,7 @@ class CustomKind:
 
     @cached_property
     def _validator(self) -> jsonschema.Draft4Validator:
-        return jsonschema.Draft4Validator(_to_json_schema(self.schema))
+        return jsonschema.Draft4Validator(_to_json_schema(self.schema), format_checker=_FORMATS)
 
     def complete(self, obj: Object) -> Object:
         """Return `obj` pruned and with defaults."""
