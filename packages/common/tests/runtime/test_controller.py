@@ -250,3 +250,55 @@ async def test_hold_joins_changes() -> None:
             await kube.patch(CONFIG_MAPS, "x", {"data": {"n": str(number)}}, "default")
 
     assert await seen_keys(kube, lambda c, i: c.watch(i), act, hold=2.0) == ["default/x"]
+
+
+class Loop:
+    """Reconciles that block: while one of `greedy` runs, nothing else does; each of its ends brings the next."""
+
+    def __init__(self, share: float) -> None:
+        self.controller = Controller("loop", self.reconcile, share=share)
+        self.greedy = True
+        self.hops: list[float] = []
+        self._free = asyncio.Lock()
+
+    async def reconcile(self, key: ObjectKey) -> Result:
+        async with self._free:
+            await asyncio.sleep(0.1 if key.namespace == "greedy" else 0.001)
+        if key.namespace == "greedy":
+            return Again(0.0) if self.greedy else DONE
+        self.hops.append(asyncio.get_running_loop().time())
+        return DONE
+
+    async def chain(self, count: int) -> float:
+        """Return the seconds that `count` reconciles of a modest key take, each caused by the one before."""
+        began = asyncio.get_running_loop().time()
+        for number in range(count):
+            self.controller.enqueue(ObjectKey("modest", "x"))
+            while len(self.hops) <= number:
+                async with self._free:  # what it waits for needs the loop as well
+                    pass
+                await asyncio.sleep(0.0005)
+        return asyncio.get_running_loop().time() - began
+
+
+async def test_a_greedy_key_leaves_the_loop_to_others() -> None:
+    """Ten hops of another namespace: a share of a quarter costs them two or three of the greedy passes, not ten."""
+    seconds = {}
+    for share in (1.0, 0.25):
+        loop = Loop(share)
+        async with running(loop.controller):
+            loop.controller.enqueue(ObjectKey("greedy", "x"))
+            await asyncio.sleep(1)
+            seconds[share] = await loop.chain(10)
+            loop.greedy = False
+    assert seconds[1.0] > 0.9
+    assert seconds[0.25] < 0.35
+
+
+async def test_a_greedy_key_that_is_alone_does_not_rest() -> None:
+    loop = Loop(0.25)
+    async with running(loop.controller):
+        loop.controller.enqueue(ObjectKey("greedy", "x"))
+        before = counted("loop", "again")
+        await asyncio.sleep(10)
+        assert counted("loop", "again") - before >= 99

@@ -117,6 +117,25 @@ async def test_groups_take_turns() -> None:
     assert len(queue) == 995
 
 
+async def test_a_resting_key_comes_when_its_rest_is_over() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    await queue.get()
+    queue.add("a")
+    queue.rest("a", 3)
+    queue.done("a")
+    queue.add("b")
+    began = now()
+    assert await queue.get() == "b"
+    queue.done("b")
+    assert await queue.get() == "a"
+    assert now() - began == pytest.approx(3)
+    queue.done("a")
+    queue.add("a")
+    assert await queue.get() == "a"
+    assert now() - began == pytest.approx(3), "one rest, not two"
+
+
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50)), max_size=60))
 def test_turns_are_fair_and_lose_nothing(adds: list[tuple[str, int]]) -> None:
     """Between two keys of a group that waits, each other group gets one at most; within a group order is kept."""

@@ -45,6 +45,10 @@ _log = logs.get(__name__)
 
 QUIET_CONFLICTS = 5
 GRACE_SECONDS = 10.0
+#: A namespace has work while one of its keys was handled within so many seconds.
+BUSY_SECONDS = 1.0
+#: Longest rest of a key.
+REST_MAX = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,8 @@ class Controller:
         hold: seconds that a change waits so that others join it; 0 hands it on in the same turn of the loop.
         grace: seconds that running reconciles get when the controller stops.
         on_start: called when a suspended controller starts; forgets what was only true before.
+        share: of one worker's time, what a key may take while keys of other namespaces have work; it rests after
+            each handling accordingly. For reconciles that block the loop: what others wait for needs its turns too.
     """
 
     def __init__(
@@ -142,6 +148,7 @@ class Controller:
         hold: float = 0.0,
         grace: float = GRACE_SECONDS,
         on_start: Callable[[], None] | None = None,
+        share: float = 1.0,
     ) -> None:
         self.name = name
         self._reconcile = reconcile
@@ -149,6 +156,8 @@ class Controller:
         self._clock = clock or SystemClock()
         self._hold = hold
         self._grace = grace
+        self._rest_ratio = 1 / share - 1
+        self._handled_at: dict[str, float] = {}
         self._backoff = backoff
         self._on_start = on_start
         self._watched: list[tuple[Informer, ToKeys]] = []
@@ -252,13 +261,24 @@ class Controller:
         while True:
             key = await self._queue.get()
             self._busy.add(me)
+            began = asyncio.get_running_loop().time()
             try:
                 await self._handle(key)
             finally:
+                self._rest(key, began)
                 self._queue.done(key)
             if me not in self._busy:
                 return
             self._busy.discard(me)
+
+    def _rest(self, key: ObjectKey, began: float) -> None:
+        if not self._rest_ratio:
+            return
+        now = asyncio.get_running_loop().time()
+        self._handled_at = {name: at for name, at in self._handled_at.items() if now - at < BUSY_SECONDS}
+        if any(name != key.namespace for name in self._handled_at):
+            self._queue.rest(key, min((now - began) * self._rest_ratio, REST_MAX))
+        self._handled_at[key.namespace] = now
 
     async def _handle(self, key: ObjectKey) -> None:
         started = self._clock.monotonic()

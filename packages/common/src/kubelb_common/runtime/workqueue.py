@@ -10,6 +10,8 @@ which take turns: `get` hands out the key that waited longest of the group whose
 waiting keys delays another group's key by one handling, not by ten thousand. A delayed key may be waiting or handled as
 well; of several delays the earliest due time wins, and a key that is handed out for another reason keeps its timer.
 
+A key may be told to *rest* (`rest`): it is handed out again when its rest is over, whoever adds it.
+
 What may never happen
 ---------------------
 * A key is handled by two workers at once.
@@ -117,6 +119,7 @@ class WorkQueue(Generic[K]):
         self._sequence = 0
         self._alarm: asyncio.TimerHandle | None = None
         self._failures: dict[K, int] = {}
+        self._resting: dict[K, float] = {}  # until when
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -125,10 +128,13 @@ class WorkQueue(Generic[K]):
         return len(self._since)
 
     def add(self, key: K) -> None:
-        """Have the key handled as soon as a worker is free."""
+        """Have the key handled as soon as a worker is free, and its rest, if it has one, is over."""
         if key in self._handled:
             self._handled[key] = True
+        elif (until := self._resting.get(key, 0.0)) > _now():
+            self.add_after(key, until - _now())
         elif key not in self._since:
+            self._resting.pop(key, None)
             self._since[key] = _now()
             self._waiting.put_nowait(key)
             self._idle.clear()
@@ -163,6 +169,11 @@ class WorkQueue(Generic[K]):
         delay = 0.0 if at_once else max(at_least, self._backoff.delay(self._failures[key]))
         self.add_after(key, delay)
         return delay
+
+    def rest(self, key: K, seconds: float) -> None:
+        """Hand out the key, which is being handled, not before so many seconds from now."""
+        if seconds > 0:
+            self._resting[key] = _now() + seconds
 
     def failures(self, key: K) -> int:
         """Return how often the key failed in a row."""
@@ -223,6 +234,8 @@ class WorkQueue(Generic[K]):
             due, _, key = heapq.heappop(self._timers)
             if self._due.get(key) == due:
                 del self._due[key]
+                if self._resting.get(key, now) <= now:
+                    self._resting.pop(key, None)
                 self.add(key)
         self._set_alarm()
 

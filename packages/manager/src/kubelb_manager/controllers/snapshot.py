@@ -49,11 +49,14 @@ from kubelb_manager.translate.merge import MergeMemo, merge
 from kubelb_manager.translate.result import Translated
 from kubelb_manager.translate.route import translate_route
 from kubelb_manager.xds.generate import Generator
-from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, EXTENSIONS, LISTENER, ROUTES
+from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, EXTENSIONS, LISTENER, ROUTES, ResourceTable
 
 _log = logs.get(__name__)
 #: Steps that may follow at once in one pass; each needs the one before to be published.
 _STEPS = 4
+#: Of the manager's time, what one tenant's passes may take while other tenants have work: a pass of thousands of
+#: objects takes tens of milliseconds, and what others wait for takes several turns of the loop.
+_SHARE = 0.25
 #: While something waits for slow node ports, their lag is looked at this often.
 _WAITING_PERIOD = 0.25
 #: The acknowledgements of several Envoys come within this time, and nothing but a status waits for them.
@@ -91,6 +94,9 @@ class _State:
     doubted_since: dict[Origin, float] = field(default_factory=dict)
     contents: dict[Origin, tuple[Part, str]] = field(default_factory=dict)
     shadowed: Mapping[Origin, tuple[str, ...]] = field(default_factory=dict)
+    #: What was published last, and what was made of it.
+    published: tuple[Fleet, bool] | None = None
+    table: ResourceTable = field(default_factory=dict)
     heard: frozenset[tuple[str, Nack]] = frozenset()
     asked: frozenset[Endpoint] = frozenset()
     generation: int = 0
@@ -146,7 +152,7 @@ class SnapshotController:
         #: What fits beside a tenant's other objects, and beside other tenants.
         self.gate = Gate(self._objects_again)
         self.prober = NodePortProber(clock, self._on_answer, connect)
-        self.controller = Controller("snapshot", self.reconcile, clock=clock)
+        self.controller = Controller("snapshot", self.reconcile, clock=clock, share=_SHARE)
         cache.on_progress(self._on_progress)
         gathering.book.on_change(self._on_report)
         gathering.on_term(self._on_term)
@@ -438,8 +444,10 @@ class SnapshotController:
         merged = replace(merged, clusters=step.clusters, header_limits=limits)
         if step.opening:
             merged = Fleet(fleet.key, clusters=step.clusters, header_limits=limits)
-        table = self._generator.table(merged)
-        return self._cache.publish(fleet.key, table, clusters_only=step.opening)
+        if (merged, step.opening) != state.published:
+            state.published = (merged, step.opening)
+            state.table = self._generator.table(merged)
+        return self._cache.publish(fleet.key, state.table, clusters_only=step.opening)
 
     def _ask(self, state: _State) -> None:
         wanted = frozenset(
@@ -529,9 +537,8 @@ class SnapshotController:
             refusal = view_.elsewhere.refusal(origin, ours.uid, ours.generation)
             if refusal and standing.phase is not Phase.REFUSED:
                 standing = Standing(Phase.REFUSED, refusal=refusal)
-            verdict, quiet = programmed.judge(
-                standing, serving, waited, latched=latched and serves, own=own_words(result)
-            )
+            own = own_words(result) if standing.phase is Phase.REFUSED else ()
+            verdict, quiet = programmed.judge(standing, serving, waited, latched=latched and serves, own=own)
             if verdict is not None and verdict.status == "True" and self._gathering.leads:
                 state.latched[origin] = (view.uid(obj), view.generation(obj))
         elif result.part is None and not view.deleting(obj):

@@ -27,6 +27,7 @@ No clock and no I/O in here: time is an argument in seconds, `View` has the fact
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -134,6 +135,8 @@ class Rollout:
     _gone_in: dict[str, tuple[int, float]] = field(default_factory=dict)
     _leaving: dict[Origin, frozenset[str]] = field(default_factory=dict)
     _used: dict[Origin, frozenset[str]] = field(default_factory=dict)
+    #: How many origins use a cluster.
+    _users: Counter[str] = field(default_factory=Counter)
     _fresh: set[Origin] = field(default_factory=set)
     _last_clusters: dict[str, Cluster] = field(default_factory=dict)
     _endpoints: dict[str, _Endpoints] = field(default_factory=dict)
@@ -202,7 +205,7 @@ class Rollout:
         self._suspects = [origin for origin in self._suspects if origin in wanted]
 
     def _leave(self, origin: Origin) -> None:
-        used = self._used.pop(origin, frozenset())
+        used = self._set_used(origin, frozenset())
         if used:
             self._leaving[origin] = self._leaving.get(origin, frozenset()) | used
         for table in (self._waiting, self._adopted, self._generation_of, self._before):
@@ -232,7 +235,7 @@ class Rollout:
     def _use(self, origin: Origin, part: Part) -> None:
         """Remember which clusters are on the way or live because of `origin`."""
         names = frozenset(cluster.name for cluster in part.clusters)
-        self._used[origin] = self._used.get(origin, frozenset()) | names
+        self._set_used(origin, self._used.get(origin, frozenset()) | names)
         # A version that was overtaken before it was adopted may have sent clusters already.
         self._forget_unused(origin)
 
@@ -272,9 +275,7 @@ class Rollout:
         """Let go of the clusters that neither the live nor the waiting version of `origin` names."""
         parts = [self._adopted.get(origin), self._waiting[origin].part if origin in self._waiting else None]
         names = frozenset(cluster.name for part in parts if part is not None for cluster in part.clusters)
-        dropped = self._used.pop(origin, frozenset()) - names
-        if names:
-            self._used[origin] = names
+        dropped = self._set_used(origin, names) - names
         if dropped:
             self._leaving[origin] = self._leaving.get(origin, frozenset()) | dropped
 
@@ -393,18 +394,26 @@ class Rollout:
         """
         leaving = self._leaving.get(origin, frozenset())
         if leaving:
-            in_use = frozenset(self._used_by_others(origin))
-            leaving = frozenset(name for name in leaving - in_use if not self._gone(name, view, now))
+            own = self._used.get(origin, frozenset())
+            free = [name for name in leaving if self._users[name] == (name in own)]
+            leaving = frozenset(name for name in free if not self._gone(name, view, now))
             if leaving:
                 self._leaving[origin] = leaving
             else:
                 del self._leaving[origin]
         return leaving | self._used.get(origin, frozenset())
 
-    def _used_by_others(self, origin: Origin) -> Iterable[str]:
-        for other, names in self._used.items():
-            if other != origin:
-                yield from names
+    def _set_used(self, origin: Origin, names: frozenset[str]) -> frozenset[str]:
+        """Set which clusters are on the way or live because of `origin`; return those before."""
+        before = self._used.pop(origin, frozenset())
+        if names:
+            self._used[origin] = names
+        self._users.update(names - before)
+        for name in before - names:
+            self._users[name] -= 1
+            if not self._users[name]:
+                del self._users[name]
+        return before
 
     def _gone(self, name: str, view: View, now: float) -> bool:
         if name in self._published_at or name in self._retiring:
