@@ -102,6 +102,8 @@ ENVOY_ADMIN_PORT = 9001
 ENVOY_STATS_PORT = 19001
 AGENT_PORT = 19002
 ENVOY_READY_PORT = 19003
+#: Envoy's runtime layer with the limits of tenants.
+RUNTIME_LAYER = "limits"
 INGRESS_SERVICE = "envoy-ingress"
 SHARED_FLEET = "shared"
 #: Topology dedicated: the fleet of all Ingresses of a tenant, and what the name of a LoadBalancer's own begins with.

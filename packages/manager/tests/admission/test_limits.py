@@ -7,8 +7,8 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubelb_manager.admission.limits import Counted, Quota
-from kubelb_manager.ir.model import Host, Origin
+from kubelb_manager.admission.limits import Counted, Quota, share
+from kubelb_manager.ir.model import Host, Origin, Share
 from kubelb_manager.settings.limits import Limits, limits, spoken
 from kubelb_manager.translate.result import Reason
 
@@ -115,3 +115,11 @@ def test_a_greedy_tenant_costs_little() -> None:
         quota.put(origin(f"r{number:04}"), counted("Route", 1, frozenset({Host(f"h{number}.x")})))
     assert quota.put(origin("r2500"), counted("Route", 2, frozenset({Host("other.x")}))) == frozenset()
     assert quota.refusal(origin("r4999")) is None
+
+
+@given(st.integers(1, 10_000), st.integers(0, 50))
+def test_shares_together_are_the_limit_and_hardly_more(limit: int, ready: int) -> None:
+    found = share(Limits(connections=limit, requests_per_second=limit), ready)
+    assert found.connections == found.requests
+    assert limit <= found.connections * max(1, ready) < limit + max(1, ready)
+    assert share(Limits(), ready) == Share()

@@ -171,7 +171,7 @@ async def test_a_restarted_manager_sends_nothing(lab, sent):
     generation = lab.publish(cache, fleet)
     await lab.envoy(xds_port)
     await lab.routed(cache, generation)
-    assert sum(len(each.resources) for each in sent) == 8
+    assert sum(len(each.resources) for each in sent) == 10
 
     statuses, done = [], asyncio.Event()
 

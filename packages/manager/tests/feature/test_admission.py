@@ -9,6 +9,7 @@ from feature_world import World, running, typed, until
 from kubelb_common.kube import resources
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import conditions, view
+from kubelb_manager.xds.resources import LISTENER
 
 
 def accepted(world: World, name: str, namespace: str = "tenant-a") -> str:
@@ -168,3 +169,24 @@ async def test_limit_of_load_balancers(world: World) -> None:
     await world.kube.patch(resources.CONFIGS, "default", {"spec": {"limits": {"loadBalancers": 2}}}, "kubelb")
     await until(lambda: said("lb2") == "Accepted", "two of two")
     await until(lambda: world.get(resources.SERVICES, "envoy-lb2"), "its Service")
+
+
+async def test_connections_and_requests_are_divided_among_ready_envoys(world: World) -> None:
+    """Live: the limits change, Envoys come and go, and no listener changes."""
+    await configure(world, {"limits": {"connections": 100, "requestsPerSecond": 30}})
+    await world.onboard()
+    await world.route("r1", "a.example.com", {"echo": 30001})
+    await world.certificate()
+    key = "envoy.resource_limits.listener.http.connection_limit"
+    async with world.envoy() as envoy:
+        await world.ready_pods("envoy-0")
+        await until(lambda: envoy.share() == {key: 100, "requests": 30}, "one Envoy has all of it")
+        listener = envoy.has[LISTENER]["http"]
+        await world.ready_pods("envoy-0", "envoy-1", "envoy-2")
+        await until(lambda: envoy.share() == {key: 34, "requests": 10}, "a third, rounded up")
+        await world.kube.patch(resources.TENANTS, "a", {"spec": {"limits": {"connections": 3}}})
+        await until(lambda: envoy.share() == {key: 1, "requests": 10}, "the Tenant's own number")
+        await world.kube.patch(resources.TENANTS, "a", {"spec": {"limits": None}})
+        await world.kube.patch(resources.CONFIGS, "default", {"spec": {"limits": None}}, "kubelb")
+        await until(lambda: envoy.share() == {}, "no limits")
+        assert envoy.has[LISTENER]["http"] == listener

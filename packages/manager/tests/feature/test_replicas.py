@@ -153,12 +153,12 @@ async def test_a_refusal_at_another_replica_is_said(several: Several) -> None:
     async with envoy(world, leader, "envoy-0") as one, envoy(world, follower, "envoy-1") as two:
         await world.ready_pods("envoy-0", "envoy-1")
         await until(lambda: programmed(world, "good") == "True", "the good one is served")
-        two.refuse = lambda _url, _name, body: "route: poison in it" if b"poison" in body else None
+        two.refuse = lambda _url, _name, body: "invalid poison.example.com" if b"poison" in body else None
         await world.route("bad", "poison.example.com", {"echo": 30001})
         await until(
             lambda: world.condition(resources.ROUTES, "bad", "Programmed").get("reason") == "RefusedByProxy", "refused"
         )
-        assert "poison in it" in world.condition(resources.ROUTES, "bad", "Programmed")["message"]
+        assert "invalid poison.example.com" in world.condition(resources.ROUTES, "bad", "Programmed")["message"]
         await world.route("later", "later.example.com", {"echo": 30001})
         await until(lambda: programmed(world, "later") == "True", "others go on")
         assert one.backend("later.example.com")

@@ -29,7 +29,7 @@ from kubelb_manager.desired.envoy_fleet import workload_name, xds_secret_name
 from kubelb_manager.ir.model import Endpoint, FleetId
 from kubelb_manager.options import Bind, Options
 from kubelb_manager.xds import protos as pb
-from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, EXTENSIONS, LISTENER, ROUTES, TYPES
+from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, EXTENSIONS, LISTENER, ROUTES, RUNTIME, TYPES
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 NAMESPACE = "tenant-a"
@@ -125,9 +125,13 @@ class FakeEnvoy:
         call = self._channel.stream_stream(METHOD)()
         try:
             await self._ask(call, CLUSTER, node=True)
+            await self._ask(call, RUNTIME, [names.RUNTIME_LAYER])
             await self._ask(call, LISTENER)
             if self.has[CLUSTER]:
                 await self._ask(call, ENDPOINTS, sorted(self.has[CLUSTER]))
+            if self.has[EXTENSIONS]:
+                self.extensions = set(self.has[EXTENSIONS])
+                await self._ask(call, EXTENSIONS, sorted(self.extensions))
             if self.has[ROUTES]:
                 self._asked.add(ROUTES)
                 await self._ask(call, ROUTES, ["http"])
@@ -183,7 +187,7 @@ class FakeEnvoy:
             for chain in pb.Listener.FromString(body).filter_chains
             for item in chain.filters
             if item.HasField("config_discovery")
-        }
+        } | self._of_requests()
         before, self.extensions = self.extensions, named
         if named == before:
             return
@@ -196,6 +200,26 @@ class FakeEnvoy:
             self.has[EXTENSIONS].pop(name, None)
             self.versions[EXTENSIONS].pop(name, None)
         await call.write(request.SerializeToString())
+
+    def _of_requests(self) -> set[str]:
+        """Return the extensions that HTTP listeners name."""
+        found = set()
+        for body in self.has[LISTENER].values():
+            for chain in pb.Listener.FromString(body).filter_chains:
+                manager = pb.HttpConnectionManager()
+                if chain.filters[0].typed_config.Unpack(manager):
+                    found |= {item.name for item in manager.http_filters if item.HasField("config_discovery")}
+        return found
+
+    def share(self) -> dict[str, Any]:
+        """Return what this Envoy lets a tenant have: connections by listener, and requests per second."""
+        body = self.has[RUNTIME].get(names.RUNTIME_LAYER, b"")
+        found = dict(pb.MessageToDict(pb.Runtime.FromString(body).layer))
+        bucket = pb.LocalRateLimit()
+        extension = pb.TypedExtensionConfig.FromString(self.has[EXTENSIONS].get("http/requests", b""))
+        if extension.typed_config.Unpack(bucket) and bucket.filter_enabled.default_value.numerator:
+            found["requests"] = bucket.token_bucket.max_tokens
+        return found
 
     def proxied(self, listener: str) -> str:
         """Return the cluster that a layer-4 TCP listener's connections go to."""
@@ -211,7 +235,7 @@ class FakeEnvoy:
 
     def _check(self) -> None:
         """What may never be: a route to a cluster that this Envoy has not, or has no endpoints of."""
-        for name in self.routed_clusters() | {self.proxied(name) for name in self.has[EXTENSIONS]}:
+        for name in self.routed_clusters() | {self.proxied(name) for name in self.has[EXTENSIONS]} - {""}:
             if name not in self.has[CLUSTER]:
                 self.faults.append(f"route to missing cluster {name}")
             elif name not in self.has[ENDPOINTS]:

@@ -31,6 +31,7 @@ from kubelb_manager.ir.model import (
     Respond,
     RouteRule,
     RouteTable,
+    Share,
 )
 from kubelb_manager.xds import protos as pb
 from kubelb_manager.xds.readable import readable
@@ -47,6 +48,7 @@ def read_fleet(raw: dict[str, Any]) -> Fleet:
         tuple(_l4(each) for each in raw.get("l4", ())),
         tuple(_cluster(each) for each in raw.get("clusters", ())),
         HeaderLimits(**raw.get("header_limits", {})),
+        tuple((namespace, Share(**share)) for namespace, share in sorted(raw.get("shares", {}).items())),
     )
 
 
@@ -104,8 +106,12 @@ def envoy_says(table: ResourceTable, folder: Path) -> str:
     shown = readable(table)
     static["clusters"] += shown["Cluster"] + [_static_cluster(each) for each in shown["ClusterLoadAssignment"]]
     static["listeners"] += shown["Listener"] + [_inline_listener(each) for each in shown["RouteConfiguration"]]
-    extensions = enumerate(shown["TypedExtensionConfig"])
-    static["listeners"] += [_filter_listener(each, 2 + number) for number, each in extensions]
+    static["listeners"] += [
+        _http_listener(each, 2 + number)
+        if "LocalRateLimit" in each["typed_config"]["@type"]
+        else _filter_listener(each, 2 + number)
+        for number, each in enumerate(shown["TypedExtensionConfig"])
+    ]
     path = folder / "all.json"
     path.write_text(json.dumps(config))
     arguments = [binary, "--mode", "validate", "-c", str(path), "-l", "warning", "--use-dynamic-base-id"]
@@ -118,11 +124,19 @@ def _static_cluster(assignment: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "type": "STATIC", "load_assignment": assignment}
 
 
-def _inline_listener(routes: dict[str, Any]) -> dict[str, Any]:
+def _http_listener(extension: dict[str, Any], port: int) -> dict[str, Any]:
+    """Return a listener whose HTTP filter stands in it; Envoy finds it by its type."""
+    made = _inline_listener({"name": extension["name"]}, [extension])
+    made["address"]["socket_address"]["port_value"] = port
+    return made
+
+
+def _inline_listener(routes: dict[str, Any], filters: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     manager = pb.HttpConnectionManager(stat_prefix="inline", http_filters=[])
     router = pb.HttpFilter(name="envoy.filters.http.router", typed_config=pb.any_of(pb.Router()))
     manager.http_filters.append(router)
     raw = pb.MessageToDict(manager, preserving_proto_field_name=True) | {"route_config": routes}
+    raw["http_filters"] = [*(filters or []), *raw["http_filters"]]
     kind = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
     network = {"name": "envoy.filters.network.http_connection_manager", "typed_config": {"@type": kind, **raw}}
     return {

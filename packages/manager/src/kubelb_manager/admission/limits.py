@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kubelb_manager.ir.model import Host, Origin
+from kubelb_manager.ir.model import Host, Origin, Share
 from kubelb_manager.settings.limits import Limits
 from kubelb_manager.translate.result import Problem, Reason
 
@@ -151,3 +151,12 @@ class Quota:
 
     def _refused(self) -> frozenset[Origin]:
         return frozenset(origin for origin in self._counted if self.refusal(origin) is not None)
+
+
+def share(limits: Limits, ready: int) -> Share:
+    """Return what one of so many ready Envoys may give a tenant (ruling 20): together never less than the limit."""
+    return Share(_each(limits.connections, ready), _each(limits.requests_per_second, ready))
+
+
+def _each(limit: int | None, ready: int) -> int | None:
+    return None if limit is None else -(-limit // max(1, ready))

@@ -151,6 +151,14 @@ def _bootstrap(options: BootstrapOptions) -> dict[str, Any]:
             "layers": [
                 # Patterns are ours, built from checked host names; a program larger than this is a mistake.
                 {"name": "static", "static_layer": {"re2.max_program_size.error_level": 1000}},
+                # Limits of tenants. A manager that does not answer holds up no Envoy.
+                {
+                    "name": names.RUNTIME_LAYER,
+                    "rtds_layer": {
+                        "name": names.RUNTIME_LAYER,
+                        "rtds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "1s"},
+                    },
+                },
                 {"name": "admin", "admin_layer": {}},
             ]
         },

@@ -26,6 +26,7 @@ from kubelb_common.runtime.keys import ObjectKey
 from kubelb_common.runtime.store import Change
 from kubelb_common.telemetry import logs
 from kubelb_manager.admission.gate import Gate
+from kubelb_manager.admission.limits import share
 from kubelb_manager.controllers import programmed
 from kubelb_manager.controllers.board import PROGRAMMED, Board, Outcome
 from kubelb_manager.controllers.fleet_view import FleetView
@@ -36,7 +37,7 @@ from kubelb_manager.delivery.messages import Nack
 from kubelb_manager.desired.envoy_fleet import rolled_out
 from kubelb_manager.gather.bundle import Gatherer
 from kubelb_manager.gather.fleets import Fleets
-from kubelb_manager.ir.model import ClientAddress, Endpoint, Fleet, FleetId, HeaderLimits, Origin, Part
+from kubelb_manager.ir.model import ClientAddress, Endpoint, Fleet, FleetId, HeaderLimits, Origin, Part, Share
 from kubelb_manager.peers import model as peers
 from kubelb_manager.peers.model import ObjectState
 from kubelb_manager.ports.table import PortKey
@@ -415,7 +416,7 @@ class SnapshotController:
             now = self._clock.monotonic()
             self._hear_refusals(state, fleet, view_)
             step = state.rollout.step(state.wanted, view_, now, trusted=trusted, undecided=bool(state.undecided))
-            generation = self._publish(state, fleet, step)
+            generation = self._publish(state, fleet, step, len(ready))
             state.rollout.published(generation, now)
             wake_at = step.wake_at
             if generation == state.generation and wake_at != now:
@@ -438,12 +439,12 @@ class SnapshotController:
             state.rollout.settled(state.generation)
         return view_
 
-    def _publish(self, state: _State, fleet: FleetId, step: Step) -> int:
+    def _publish(self, state: _State, fleet: FleetId, step: Step, ready: int) -> int:
         merged, state.shadowed = merge(fleet.key, step.parts, client=_client_address(state), memo=state.memo)
         limits = _header_limits(state)
-        merged = replace(merged, clusters=step.clusters, header_limits=limits)
+        merged = replace(merged, clusters=step.clusters, header_limits=limits, shares=_shares(state, ready))
         if step.opening:
-            merged = Fleet(fleet.key, clusters=step.clusters, header_limits=limits)
+            merged = Fleet(fleet.key, clusters=step.clusters, header_limits=limits, shares=merged.shares)
         if (merged, step.opening) != state.published:
             state.published = (merged, step.opening)
             state.table = self._generator.table(merged)
@@ -670,6 +671,12 @@ def _header_limits(state: _State) -> HeaderLimits:
     """Return the limits of headers, which are Config's too."""
     first = state.contexts[min(state.contexts)] if state.contexts else None
     return HeaderLimits() if first is None else HeaderLimits(*first.settings.header_limits)
+
+
+def _shares(state: _State, ready: int) -> tuple[tuple[str, Share], ...]:
+    """Return what each tenant with limits may have of one Envoy."""
+    found = ((name, share(context.settings.limits, ready)) for name, context in sorted(state.contexts.items()))
+    return tuple((name, each) for name, each in found if each != Share())
 
 
 def _cluster_names(result: Translated) -> set[str]:

@@ -233,11 +233,33 @@ class HeaderLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """What a tenant may have of *one* Envoy (ruling 20): its limits divided by the ready ones. None is no limit.
+
+    Attributes:
+        connections: open at once on one listener.
+        requests: per second, over all hosts.
+    """
+
+    connections: int | None = None
+    requests: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
-    """Everything a set of identical Envoys serves. `key` is the xDS node cluster, `<tenant namespace>/<fleet>`."""
+    """Everything a set of identical Envoys serves. `key` is the xDS node cluster, `<tenant namespace>/<fleet>`.
+
+    `shares` are those of tenants with limits, by namespace, sorted. What belongs to all tenants of a fleet (an HTTP
+    listener of the fleet of all tenants) has the share of nobody.
+    """
 
     key: str
     http: tuple[HttpListener, ...] = ()
     l4: tuple[L4Listener, ...] = ()
     clusters: tuple[Cluster, ...] = ()
     header_limits: HeaderLimits = HeaderLimits()
+    shares: tuple[tuple[str, Share], ...] = ()
+
+    def share(self, namespace: str) -> Share:
+        """Return the share of a tenant; without limits for one that has none."""
+        return next((share for name, share in self.shares if name == namespace), Share())

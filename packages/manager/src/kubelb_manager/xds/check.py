@@ -37,7 +37,8 @@ def referenced_clusters(table: ResourceTable) -> set[str]:
     for each in _parsed(table.get(LISTENER, {}), pb.Listener):
         names |= _proxied(each)
     for each in _parsed(table.get(EXTENSIONS, {}), pb.TypedExtensionConfig):
-        names.add(_unpacked(each.typed_config, pb.TcpProxy).cluster)
+        if each.typed_config.Is(pb.TcpProxy.DESCRIPTOR):
+            names.add(_unpacked(each.typed_config, pb.TcpProxy).cluster)
     for each in _parsed(table.get(ROUTES, {}), pb.RouteConfiguration):
         names |= {r.route.cluster for host in each.virtual_hosts for r in host.routes if r.HasField("route")}
     return names
@@ -66,7 +67,9 @@ def _route_names(listener: pb.AnyMessage) -> set[str]:
 
 def _extension_names(listener: pb.AnyMessage) -> set[str]:
     filters = (each for chain in listener.filter_chains for each in chain.filters)
-    return {each.name for each in filters if each.HasField("config_discovery")}
+    own = {each.name for each in filters if each.HasField("config_discovery")}
+    http = (each for hcm in _filters(listener, pb.HttpConnectionManager) for each in hcm.http_filters)
+    return own | {each.name for each in http if each.HasField("config_discovery")}
 
 
 def _proxied(listener: pb.AnyMessage) -> set[str]:

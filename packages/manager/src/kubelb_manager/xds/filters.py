@@ -67,20 +67,23 @@ def over_ads() -> Any:
     )
 
 
-def http_connection_manager(listener: str, fleet: str, client: ClientAddress, limits: HeaderLimits) -> Any:
+def http_connection_manager(
+    listener: str, fleet: str, client: ClientAddress, limits: HeaderLimits, requests: Any
+) -> Any:
     """Return the HTTP connection manager of `listener`, whose routes are the RouteConfiguration of the same name.
 
-    A request beyond `limits` is answered with 431.
+    A request beyond `limits` is answered with 431. `requests` is the first filter, which limits their number.
     """
     hcm = pb.HttpConnectionManager
     manager = hcm(
         stat_prefix=listener,
         rds=pb.Rds(config_source=over_ads(), route_config_name=listener),
         http_filters=[
+            requests,
             pb.HttpFilter(
                 name="envoy.filters.http.router",
                 typed_config=pb.any_of(pb.Router(suppress_envoy_headers=True)),
-            )
+            ),
         ],
         common_http_protocol_options=pb.HttpProtocolOptions(
             idle_timeout=pb.duration(IDLE),

@@ -24,8 +24,9 @@ from kubelb_manager.ir.model import (
     Layer,
     Protocol,
     RouteTable,
+    Share,
 )
-from kubelb_manager.xds import clusters, endpoints, listeners, routes
+from kubelb_manager.xds import clusters, endpoints, listeners, routes, shares
 from kubelb_manager.xds.check import check
 from kubelb_manager.xds.resources import (
     CLUSTER,
@@ -33,6 +34,7 @@ from kubelb_manager.xds.resources import (
     EXTENSIONS,
     LISTENER,
     ROUTES,
+    RUNTIME,
     Resource,
     ResourceTable,
     resource,
@@ -65,6 +67,8 @@ class _Memo(Generic[K, V]):
 class _FleetMemory:
     clusters: _Memo[tuple[Any, ...], Resource] = field(default_factory=_Memo)
     endpoints: _Memo[tuple[Endpoint, ...], Resource] = field(default_factory=_Memo)
+    runtime: _Memo[bytes, Resource] = field(default_factory=_Memo)
+    requests: _Memo[Share, Resource] = field(default_factory=_Memo)
     extensions: _Memo[str, Resource] = field(default_factory=_Memo)
     listeners: _Memo[tuple[Any, ...], Resource] = field(default_factory=_Memo)
     hosts: _Memo[tuple[RouteTable, RouteTable | None], bytes] = field(default_factory=_Memo)
@@ -72,8 +76,11 @@ class _FleetMemory:
     table: dict[str, Mapping[str, Resource]] = field(default_factory=dict)
 
     def end_pass(self) -> None:
-        for memo in (self.clusters, self.endpoints, self.extensions, self.listeners, self.hosts, self.routes):
+        for memo in (self.clusters, self.endpoints, self.runtime, self.requests, self.extensions):
             memo.end_pass()
+        self.listeners.end_pass()
+        self.hosts.end_pass()
+        self.routes.end_pass()
 
 
 class Generator:
@@ -93,7 +100,11 @@ class Generator:
         made = {
             CLUSTER: [_cluster(memory, each, fleet.header_limits) for each in fleet.clusters],
             ENDPOINTS: [_assignment(memory, each) for each in fleet.clusters],
-            EXTENSIONS: [_extension(memory, fleet.key, each) for each in fleet.l4 if each.protocol is Protocol.TCP],
+            RUNTIME: [_runtime(memory, fleet)],
+            EXTENSIONS: [
+                *(_requests(memory, fleet, each) for each in fleet.http),
+                *(_extension(memory, fleet.key, each) for each in fleet.l4 if each.protocol is Protocol.TCP),
+            ],
             LISTENER: [
                 *(self._listener(memory, fleet, each) for each in fleet.http),
                 *(self._listener(memory, fleet, each) for each in fleet.l4),
@@ -149,6 +160,16 @@ def _extension(memory: _FleetMemory, fleet: str, of: L4Listener) -> Resource:
         return resource(of.name, listeners.tcp_extension(of, fleet))
 
     return memory.extensions.get(of.name, of.cluster, make)
+
+
+def _runtime(memory: _FleetMemory, fleet: Fleet) -> Resource:
+    body = shares.runtime(fleet)
+    return memory.runtime.get(shares.LAYER, body, lambda: resource(shares.LAYER, body))
+
+
+def _requests(memory: _FleetMemory, fleet: Fleet, of: HttpListener) -> Resource:
+    name, share = shares.requests(fleet, of)
+    return memory.requests.get(name, share, lambda: resource(name, shares.extension(name, share)))
 
 
 def _assignment(memory: _FleetMemory, of: Cluster) -> Resource:

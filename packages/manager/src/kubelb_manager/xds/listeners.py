@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from kubelb_manager.ir.model import HeaderLimits, HttpListener, L4Listener, Protocol
-from kubelb_manager.xds import filters
+from kubelb_manager.xds import filters, shares
 from kubelb_manager.xds import protos as pb
 
 _CHAIN = "all"
@@ -20,7 +20,9 @@ _CHAIN = "all"
 
 def http_listener(listener: HttpListener, fleet: str, limits: HeaderLimits, *, ipv6: bool) -> bytes:
     """Return the serialised listener whose requests are routed by the RouteConfiguration of the same name."""
-    chain = pb.FilterChain(filters=[filters.http_connection_manager(listener.name, fleet, listener.client, limits)])
+    requests = shares.http_filter(listener.name)
+    manager = filters.http_connection_manager(listener.name, fleet, listener.client, limits, requests)
+    chain = pb.FilterChain(filters=[manager])
     before = [filters.proxy_protocol()] if listener.client.proxy_protocol else []
     message = _listener(listener.name, listener.port, ipv6=ipv6, listener_filters=before, filter_chains=[chain])
     return _serialised(message)

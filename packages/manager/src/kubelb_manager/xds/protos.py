@@ -11,7 +11,7 @@ from envoy.config.cluster.v3.circuit_breaker_pb2 import CircuitBreakers
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.common.mutation_rules.v3.mutation_rules_pb2 import HeaderMutation
 from envoy.config.core.v3.address_pb2 import Address, CidrRange, SocketAddress
-from envoy.config.core.v3.base_pb2 import TransportSocket
+from envoy.config.core.v3.base_pb2 import RuntimeFractionalPercent, TransportSocket
 from envoy.config.core.v3.config_source_pb2 import (
     AggregatedConfigSource,
     ApiVersion,
@@ -44,6 +44,7 @@ from envoy.config.route.v3.route_components_pb2 import (
 )
 from envoy.config.route.v3.route_pb2 import RouteConfiguration
 from envoy.extensions.access_loggers.stream.v3.stream_pb2 import StdoutAccessLog
+from envoy.extensions.filters.http.local_ratelimit.v3.local_rate_limit_pb2 import LocalRateLimit
 from envoy.extensions.filters.http.router.v3.router_pb2 import Router
 from envoy.extensions.filters.listener.proxy_protocol.v3.proxy_protocol_pb2 import ProxyProtocol
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -69,9 +70,12 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import (
     HttpProtocolOptions as UpstreamHttpOptions,
 )
 from envoy.service.discovery.v3.discovery_pb2 import DeltaDiscoveryRequest, DeltaDiscoveryResponse
+from envoy.service.runtime.v3.rtds_pb2 import Runtime
 from envoy.type.matcher.v3.regex_pb2 import RegexMatcher
 from envoy.type.matcher.v3.string_pb2 import StringMatcher
 from envoy.type.v3.hash_policy_pb2 import HashPolicy
+from envoy.type.v3.percent_pb2 import FractionalPercent
+from envoy.type.v3.token_bucket_pb2 import TokenBucket
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
@@ -104,6 +108,7 @@ __all__ = [
     "ExtensionConfigSource",
     "Filter",
     "FilterChain",
+    "FractionalPercent",
     "HashPolicy",
     "HeaderMatcher",
     "HeaderMutation",
@@ -117,6 +122,7 @@ __all__ = [
     "LbEndpoint",
     "Listener",
     "ListenerFilter",
+    "LocalRateLimit",
     "LocalityLbEndpoints",
     "Matcher",
     "MatcherAction",
@@ -134,6 +140,8 @@ __all__ = [
     "RouteConfiguration",
     "RouteMatch",
     "Router",
+    "Runtime",
+    "RuntimeFractionalPercent",
     "SocketAddress",
     "SourceIPInput",
     "StdoutAccessLog",
@@ -142,6 +150,7 @@ __all__ = [
     "Struct",
     "SubstitutionFormatString",
     "TcpProxy",
+    "TokenBucket",
     "TransportSocket",
     "TypedExtensionConfig",
     "UInt32Value",

@@ -6,11 +6,12 @@ import json
 from typing import Any
 
 from kubelb_manager.xds import protos as pb
-from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, EXTENSIONS, LISTENER, ROUTES, ResourceTable
+from kubelb_manager.xds.resources import CLUSTER, ENDPOINTS, EXTENSIONS, LISTENER, ROUTES, RUNTIME, ResourceTable
 
 MESSAGES = {
     CLUSTER: pb.Cluster,
     ENDPOINTS: pb.ClusterLoadAssignment,
+    RUNTIME: pb.Runtime,
     EXTENSIONS: pb.TypedExtensionConfig,
     LISTENER: pb.Listener,
     ROUTES: pb.RouteConfiguration,

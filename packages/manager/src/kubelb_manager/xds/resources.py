@@ -14,13 +14,15 @@ from typing import Final, NamedTuple
 _PREFIX = "type.googleapis.com/"
 CLUSTER: Final = _PREFIX + "envoy.config.cluster.v3.Cluster"
 ENDPOINTS: Final = _PREFIX + "envoy.config.endpoint.v3.ClusterLoadAssignment"
+#: Numbers that take effect at once and touch no connection (RTDS).
+RUNTIME: Final = _PREFIX + "envoy.service.runtime.v3.Runtime"
 #: What stands inside a listener and may change while its connections live (ECDS).
 EXTENSIONS: Final = _PREFIX + "envoy.config.core.v3.TypedExtensionConfig"
 LISTENER: Final = _PREFIX + "envoy.config.listener.v3.Listener"
 ROUTES: Final = _PREFIX + "envoy.config.route.v3.RouteConfiguration"
 
 #: The order in which a change is sent: nothing is named before it was sent.
-TYPES: Final = (CLUSTER, ENDPOINTS, EXTENSIONS, LISTENER, ROUTES)
+TYPES: Final = (CLUSTER, ENDPOINTS, RUNTIME, EXTENSIONS, LISTENER, ROUTES)
 
 
 class Resource(NamedTuple):
