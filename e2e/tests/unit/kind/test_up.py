@@ -32,7 +32,7 @@ def test_a_lab_starts_is_used_again_and_ends_without_a_trace(machine) -> None:
         name: {image.partition(":")[0] for image in item.images} for name, item in machine.engine.containers.items()
     }
     assert loaded == {
-        NODES[0]: {"kubelb/manager", "kubelb/envoy", "kubelb/echo", "kubelb/tools"},
+        NODES[0]: {"kubelb/manager", "kubelb/envoy", "kubelb/echo", "kubelb/standin", "kubelb/tools"},
         NODES[1]: {"kubelb/ccm", "kubelb/echo", "kubelb/tools"},
     }
     process = machine.process()

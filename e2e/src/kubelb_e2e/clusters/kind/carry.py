@@ -9,7 +9,7 @@ from kubelb_e2e.errors import LabError
 from kubelb_e2e.images import build
 
 #: What runs only in the management cluster, and what only in tenants; the rest of the catalogue is for all.
-_MANAGEMENT = ("kubelb/manager", "kubelb/envoy")
+_MANAGEMENT = ("kubelb/manager", "kubelb/envoy", "kubelb/standin")
 _TENANT = ("kubelb/ccm",)
 
 
