@@ -29,6 +29,7 @@ from kubelb_manager.controllers.global_endpoints import GlobalEndpointsControlle
 from kubelb_manager.controllers.host_claims import HostClaimsController
 from kubelb_manager.controllers.hub import Hub
 from kubelb_manager.controllers.loadbalancer import LoadBalancerController
+from kubelb_manager.controllers.port_ledger import PortLedger
 from kubelb_manager.controllers.proxy_view import proxies
 from kubelb_manager.controllers.route import RouteController
 from kubelb_manager.controllers.shared_address import SharedAddressController
@@ -103,6 +104,7 @@ class Manager:
         identity.write_through(writer)
         hub = Hub(writer, self.informers, clock)
         events = Events(hub, clock)
+        self._ledger = ledger = PortLedger(self.informers, fleets)
         fleet = EnvoyFleetController(
             hub,
             fleets,
@@ -115,8 +117,8 @@ class Manager:
         )
         for informer in self.informers.all():
             self.supervisor.informer(informer)
-        self._load_balancers = LoadBalancerController(hub, fleets, self.board, events, clock, connect)
-        self._routes = RouteController(hub, fleets, self.board, events, clock, connect)
+        self._load_balancers = LoadBalancerController(hub, fleets, self.board, events, ledger, clock, connect)
+        self.routes = RouteController(hub, fleets, self.board, events, ledger, clock, connect)
         self._host_claims = HostClaimsController(hub, self.snapshot.gate, namespace=options.namespace, clock=clock)
         shared = SharedAddressController(hub, fleets, self.board, namespace=options.namespace, clock=clock)
         endpoints = GlobalEndpointsController(hub, fleets, clock=clock)
@@ -128,7 +130,7 @@ class Manager:
             self.snapshot.controller,
             self._host_claims.controller,
             self._load_balancers.controller,
-            self._routes.controller,
+            self.routes.controller,
             shared.controller,
             endpoints.controller,
             fleet.controller,
@@ -202,6 +204,7 @@ class Manager:
     def _on_term(self, gathering: Gathering, *, leads: bool) -> None:
         self._receiver.lead(leads=leads)
         gathering.lead(leads=leads)
+        self._ledger.forget()
 
     async def _load_authority(self) -> None:
         """Load the authority; wait for an API server that does not answer yet."""
@@ -239,7 +242,7 @@ class Manager:
                 await self._clock.sleep(_RENEW)
                 server.reload_tls(self._identity.server_tls())
         finally:
-            for probes in (self.snapshot.prober, self._load_balancers.gate, self._routes.gate):
+            for probes in (self.snapshot.prober, self._load_balancers.gate, self.routes.gate):
                 probes.close()
             await server.stop()
 

@@ -79,11 +79,12 @@ def wanted(documents: list[Object]) -> dict[str, list[Object]]:
         namespace, nodes=nodes_from(of_kind(documents, "Addresses")), settings=settings, addresses=address_policy()
     )
     keys = [key for item in load_balancers for key in declared.wanted(item)]
+    keys += [key for item in routes for key in translate_route(item, context).wants]
     ports = table.allocate(table.from_status(load_balancers), keys).ports
-    results = [translate_route(item, context) for item in routes]
+    results = [translate_route(item, context, ports) for item in routes]
     results += [translate_load_balancer(item, context, ports) for item in load_balancers]
-    copies = [result.copy for result in results if result.copy is not None]
-    return {"copies": [service.bound(item, home) if item["kind"] == "Service" else item for item in copies]}
+    made = [item for result in results for item in (*result.backends, result.copy) if item is not None]
+    return {"copies": [service.bound(item, home) if item["kind"] == "Service" else item for item in made]}
 
 
 @pytest.mark.parametrize("case", golden.cases(TESTDATA), ids=str)

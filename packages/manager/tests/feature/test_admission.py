@@ -64,6 +64,18 @@ async def test_a_host_is_one_tenants_alone(world: World) -> None:
         assert record(world) == {"shop.example.com": "a", "shop.example.org": "b"}
 
 
+async def test_a_delegated_ingress_claims_its_hosts(world: World) -> None:
+    """Whoever chooses by host, it is the hub's name."""
+    await configure(world, {"ingress": {"class": "standin"}})
+    await world.onboard()
+    await world.onboard("b")
+    await world.route("r1", "shop.example.com", {"echo": 30001})
+    await until(lambda: record(world) == {"shop.example.com": "a"}, "claimed")
+    await foreign(world, "r2", "r1", "shop.example.com")
+    await until(lambda: accepted(world, "r2", "tenant-b") == "HostClaimed", "refused")
+    assert world.kube.objects(resources.INGRESSES, "tenant-b") == []
+
+
 async def test_a_host_is_held_after_its_last_use_and_given_by_an_admin(world: World) -> None:
     await world.onboard()
     await world.onboard("b")

@@ -15,15 +15,6 @@ from kubelb_common.objects import conditions, view
 from kubelb_manager.xds.resources import LISTENER
 
 
-async def configure(world: World, **spec: Any) -> None:
-    """Create Config, or patch its spec."""
-    if world.get(resources.CONFIGS, names.CONFIG_NAME, "kubelb") is None:
-        body = {"metadata": {"name": names.CONFIG_NAME}, "spec": spec}
-        await world.kube.create(resources.CONFIGS, typed(resources.CONFIGS, body), "kubelb")
-    else:
-        await world.kube.patch(resources.CONFIGS, names.CONFIG_NAME, {"spec": spec}, "kubelb")
-
-
 def valid(world: World, resource: Resource, name: str, namespace: str | None) -> Any:
     """Return SettingsValid of the newest generation, or an empty condition."""
     obj = world.get(resource, name, namespace) or {}
@@ -44,10 +35,10 @@ def accepted(world: World, route: str) -> str:
 
 
 async def test_the_last_good_config_stays_in_force(world: World) -> None:
-    await configure(world, hosts={"allowed": ["*.good.example.com"]})
+    await world.configure(hosts={"allowed": ["*.good.example.com"]})
     await world.onboard()
     await until(lambda: config_valid(world).get("status") == "True", "valid")
-    await configure(world, hosts={"allowed": ["http://bad"]}, ingress={"disable": True})
+    await world.configure(hosts={"allowed": ["http://bad"]}, ingress={"disable": True})
     await until(lambda: config_valid(world).get("status") == "False", "the fault is said")
     message = config_valid(world)["message"]
     assert message.startswith("spec.hosts.allowed[0] 'http://bad' is no glob of host names")
@@ -63,10 +54,10 @@ async def test_the_last_good_config_stays_in_force(world: World) -> None:
 
 
 async def test_the_last_good_config_outlives_the_manager(world: World) -> None:
-    await configure(world, hosts={"allowed": ["*.good.example.com"]})
+    await world.configure(hosts={"allowed": ["*.good.example.com"]})
     await world.onboard()
     await until(lambda: config_valid(world).get("status") == "True", "valid")
-    await configure(world, hosts={"allowed": ["http://bad"]})
+    await world.configure(hosts={"allowed": ["http://bad"]})
     await until(lambda: config_valid(world).get("status") == "False", "the fault is said")
     world.manager.supervisor.stop()
     async with running(world.kube, world):
@@ -74,7 +65,7 @@ async def test_the_last_good_config_outlives_the_manager(world: World) -> None:
         await until(lambda: accepted(world, "r1") == "HostNotAllowed", "the last good hosts are still in force")
         await world.quiet()
         assert len(events(world, "InvalidSettings", "kubelb")) == 1
-        await configure(world, hosts={"allowed": ["*.example.com"]})
+        await world.configure(hosts={"allowed": ["*.example.com"]})
         await until(lambda: config_valid(world).get("status") == "True", "mended")
         await until(lambda: accepted(world, "r1") == "Accepted", "the new settings hold")
 
@@ -136,7 +127,7 @@ async def test_events_of_one_namespace_are_limited(world: World) -> None:
 async def test_what_others_add_to_our_objects_stays(world: World) -> None:
     """Edge case 37, over changes of our own labels and annotations."""
     await world.onboard()
-    await configure(world, propagatedAnnotations={"mode": ""}, defaultAnnotations={"service": {"first": "1"}})
+    await world.configure(propagatedAnnotations={"mode": ""}, defaultAnnotations={"service": {"first": "1"}})
     await world.load_balancer("lb1", 5432, 30100)
     await world.kube.patch(
         resources.LOAD_BALANCERS, "lb1", {"metadata": {"annotations": {"mode": "fast", "other": "x"}}}, NAMESPACE
@@ -149,7 +140,7 @@ async def test_what_others_add_to_our_objects_stays(world: World) -> None:
     await until(lambda: notes() == {"mode": "fast", "first": "1"}, "allowed ones and defaults")
     theirs = {"metadata": {"annotations": {"theirs": "1"}, "labels": {"theirs": "1"}}}
     await world.kube.patch(resources.SERVICES, "envoy-lb1", theirs, NAMESPACE)
-    await configure(world, propagatedAnnotations={"mode": None, "other": ""}, defaultAnnotations={"service": None})
+    await world.configure(propagatedAnnotations={"mode": None, "other": ""}, defaultAnnotations={"service": None})
     await until(lambda: notes() == {"other": "x", "theirs": "1"}, "ours are replaced, theirs stay")
     assert view.labels(world.get(resources.SERVICES, "envoy-lb1") or {}).get("theirs") == "1"
 
@@ -161,23 +152,17 @@ async def test_client_addresses_follow_config(world: World) -> None:
     async with world.envoy() as envoy:
         await until(lambda: "http" in envoy.has[LISTENER], "the listener")
         assert b"proxy_protocol" not in envoy.has[LISTENER]["http"]
-        await configure(world, clientAddress={"proxyProtocol": True})
+        await world.configure(clientAddress={"proxyProtocol": True})
         await until(lambda: b"proxy_protocol" in envoy.has[LISTENER]["http"], "PROXY protocol")
-        await configure(world, clientAddress={"proxyProtocol": False})
+        await world.configure(clientAddress={"proxyProtocol": False})
         await until(lambda: b"proxy_protocol" not in envoy.has[LISTENER]["http"], "no PROXY protocol")
 
 
 async def disable(world: World, where: str, what: str, *, on: bool) -> None:
     if where == "Config":
-        await configure(world, **{what: {"disable": on}})
+        await world.configure(**{what: {"disable": on}})
     else:
         await world.kube.patch(resources.TENANTS, "a", {"spec": {what: {"disable": on}}})
-
-
-def shown(world: World, resource: Resource, name: str) -> Any:
-    status = (world.get(resource, name) or {}).get("status", {})
-    source = status if resource is resources.LOAD_BALANCERS else view.get(status, "resources", "route", "status")
-    return view.get(source or {}, "loadBalancer", "ingress", default=[])
 
 
 @pytest.mark.parametrize("where", ["Config", "Tenant"])
@@ -192,13 +177,13 @@ async def test_disable_and_clear(world: World, where: str) -> None:
             await world.ready_pods("envoy-0")
             await world.address(service, address)
         kinds = ((resources.ROUTES, "r1"), (resources.LOAD_BALANCERS, "lb1"))
-        await until(lambda: all(shown(world, *kind) for kind in kinds), "addresses")
+        await until(lambda: all(world.shown(*kind) for kind in kinds), "addresses")
         services = {name: view.uid(world.get(resources.SERVICES, name) or {}) for name in given}
         for what in ("ingress", "loadBalancer"):
             await disable(world, where, what, on=True)
         await until(lambda: not envoy.has[LISTENER], "no listener is left")
         for kind in kinds:
-            await until(lambda kind=kind: not shown(world, *kind), "no address is shown")
+            await until(lambda kind=kind: not world.shown(*kind), "no address is shown")
             assert world.condition(*kind, "Accepted")["reason"] == "Disabled"
         await until(lambda: not world.kube.objects(resources.INGRESSES), "the copy goes")
         await world.load_balancer("lb2", 5432, 30101)
@@ -208,16 +193,16 @@ async def test_disable_and_clear(world: World, where: str) -> None:
         for what in ("ingress", "loadBalancer"):
             await disable(world, where, what, on=False)
         await until(lambda: envoy.backend("a.example.com") and len(envoy.has[LISTENER]) == 3, "served again")
-        await until(lambda: all(shown(world, *kind) for kind in kinds), "addresses again")
+        await until(lambda: all(world.shown(*kind) for kind in kinds), "addresses again")
         for kind, service in zip(kinds, given, strict=True):
-            assert shown(world, *kind) == [{"ip": given[service]}]
+            assert world.shown(*kind) == [{"ip": given[service]}]
             assert view.uid(world.get(resources.SERVICES, service) or {}) == services[service], "the same Service"
         await until(lambda: world.kube.objects(resources.INGRESSES), "the copy is back")
         assert world.get(resources.SERVICES, "envoy-lb2") is not None
 
 
 async def test_disabled_before_anything_is_there(world: World) -> None:
-    await configure(world, ingress={"disable": True}, loadBalancer={"disable": True})
+    await world.configure(ingress={"disable": True}, loadBalancer={"disable": True})
     await world.onboard()
     await world.route("r1", "a.example.com", {"echo": 30001})
     await world.load_balancer("lb1", 5432, 30100)

@@ -125,7 +125,7 @@ def test_leaders_that_overtake_each_other_leave_one_port_to_one_key(history: lis
         def look(self) -> None:
             self.seen, self.versions = now(), dict(versions)
 
-        def reconcile(self, name: str) -> set[tuple[str, str]]:
+        def reconcile(self, name: str) -> set[tuple[str, str, str]]:
             lb = next(each for each in self.seen if each["metadata"]["name"] == name)
             table = from_status(self.seen, few)
             lost = losers(self.seen, table)
@@ -152,7 +152,7 @@ def test_leaders_that_overtake_each_other_leave_one_port_to_one_key(history: lis
     for _ in range(20):
         for name in sorted(due):
             last.look()
-            due = (due - {name}) | {other for _, other in last.reconcile(name)}
+            due = (due - {name}) | {other for _, _, other in last.reconcile(name)}
     final = from_status(now(), few)
     assert len(set(final.values())) == len(final) == 3, "four want one of three ports"
     assert losers(now(), final) == set()

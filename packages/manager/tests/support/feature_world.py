@@ -133,8 +133,8 @@ class FakeEnvoy:
                 self.extensions = set(self.has[EXTENSIONS])
                 await self._ask(call, EXTENSIONS, sorted(self.extensions))
             if self.has[ROUTES]:
-                self._asked.add(ROUTES)
-                await self._ask(call, ROUTES, ["http"])
+                self._asked.update(self.has[ROUTES])
+                await self._ask(call, ROUTES, sorted(self.has[ROUTES]))
             while (data := await call.read()) is not grpc.aio.EOF:
                 await self._take(call, pb.DeltaDiscoveryResponse.FromString(data))
         except grpc.aio.AioRpcError as error:
@@ -172,12 +172,17 @@ class FakeEnvoy:
             fresh = sorted(set(self.has[CLUSTER]) - known)
         if url == LISTENER:
             await self._ask_extensions(call)
+            await self._ask_routes(call)
         await call.write(answer.SerializeToString())
         if fresh:
             await self._ask(call, ENDPOINTS, fresh)
-        if url == LISTENER and b"http" in self.has[LISTENER] | {b"http": b""} and ROUTES not in self._asked:
-            self._asked.add(ROUTES)
-            await self._ask(call, ROUTES, ["http"])
+
+    async def _ask_routes(self, call: Any) -> None:
+        """Ask for the route tables of new listeners before their acknowledgement, as Envoy does."""
+        tables = {name for name in self.has[LISTENER] if name == "http" or name.endswith("/http")}
+        if tables - self._asked:
+            await self._ask(call, ROUTES, sorted(tables - self._asked))
+            self._asked.update(tables)
 
     async def _ask_extensions(self, call: Any) -> None:
         """Ask for what listeners name, and give up the rest, before their acknowledgement, as Envoy does."""
@@ -242,11 +247,13 @@ class FakeEnvoy:
                 self.faults.append(f"route to cluster without endpoints {name}")
 
     def routed_clusters(self) -> set[str]:
-        return {route.route.cluster for routes in self.table().values() for route in routes if route.route.cluster}
+        tables = [self.table(name) for name in self.has[ROUTES]]
+        routes = (route for table in tables for found in table.values() for route in found)
+        return {route.route.cluster for route in routes if route.route.cluster}
 
-    def table(self) -> dict[str, list[Any]]:
-        """Return domain -> routes of what is served now."""
-        body = self.has[ROUTES].get("http")
+    def table(self, listener: str = "http") -> dict[str, list[Any]]:
+        """Return domain -> routes of what a listener serves now."""
+        body = self.has[ROUTES].get(listener)
         if body is None:
             return {}
         hosts = pb.RouteConfiguration.FromString(body).virtual_hosts
@@ -298,6 +305,20 @@ class World:
     def condition(self, resource: Any, name: str, type_: str) -> dict[str, Any]:
         obj = self.get(resource, name) or {}
         return dict(conditions.find(view.objects(obj, "status", "conditions"), type_) or {})
+
+    async def configure(self, **spec: Any) -> None:
+        """Create Config, or patch its spec."""
+        if self.get(resources.CONFIGS, names.CONFIG_NAME, "kubelb") is None:
+            body = {"metadata": {"name": names.CONFIG_NAME}, "spec": spec}
+            await self.kube.create(resources.CONFIGS, typed(resources.CONFIGS, body), "kubelb")
+        else:
+            await self.kube.patch(resources.CONFIGS, names.CONFIG_NAME, {"spec": spec}, "kubelb")
+
+    def shown(self, resource: Any, name: str) -> Any:
+        """Return the addresses that a Route or LoadBalancer shows."""
+        status = (self.get(resource, name) or {}).get("status", {})
+        source = status if resource is resources.LOAD_BALANCERS else view.get(status, "resources", "route", "status")
+        return view.get(source or {}, "loadBalancer", "ingress", default=[])
 
     async def onboard(self, name: str = "a", replicas: int = 1) -> None:
         """Make a Tenant; play the token controller."""

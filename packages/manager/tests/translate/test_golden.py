@@ -43,17 +43,25 @@ def context_of(documents: list[Object]) -> Context:
         settings=settings,
         addresses=address_policy(settings.denied_addresses, settings.endpoints_allowed),
         resolved=resolved_from(resolved),
+        keeps_native=any(item["metadata"]["name"] == "envoy-ingress" for item in of_kind(documents, "Service")),
     )
 
 
 def translate(documents: list[Object]) -> dict[str, Any]:
     context = context_of(documents)
     load_balancers = of_kind(documents, "LoadBalancer")
+    routes = of_kind(documents, "Route")
     wanted = [key for item in load_balancers for key in declared.wanted(item)]
-    ports = table.allocate(table.from_status(load_balancers), wanted).ports
+    held = table.from_status([*load_balancers, *routes])
+    wanted += [
+        *(key for key in held if key.service),
+        *(k for item in routes for k in translate_route(item, context).wants),
+    ]
+    ports = table.allocate(held, wanted).ports
     results: dict[str, Translated] = {}
-    for item in of_kind(documents, "Route"):
-        results[f"Route {item['metadata']['name']}"] = translate_route(item, context)
+    for item in routes:
+        own = {key: port for key, port in ports.items() if key.holder == ("Route", NAMESPACE, item["metadata"]["name"])}
+        results[f"Route {item['metadata']['name']}"] = translate_route(item, context, own)
     for item in load_balancers:
         results[f"LoadBalancer {item['metadata']['name']}"] = translate_load_balancer(item, context, ports)
     parts = [result.part for result in results.values() if result.part is not None]
@@ -66,6 +74,7 @@ def translate(documents: list[Object]) -> dict[str, Any]:
 def named_clusters(part: Part) -> set[str]:
     actions = [rule.action for host in part.hosts for rule in host.rules] + [part.default_backend]
     listed = {listener.cluster for listener in part.listeners}
+    actions += [listener.unknown_host for listener in part.http_listeners]
     return listed | {action.cluster for action in actions if isinstance(action, Forward)}
 
 
@@ -85,10 +94,12 @@ def spoken(results: dict[str, Translated], outcome: Merged, ports: Any) -> dict[
                 entry["shadowed"] = list(shadowed)
         if result.copy is not None:
             entry["copy"] = spoken_copy(result.copy)
+        if result.backends:
+            entry["backends"] = [item["metadata"]["name"] for item in result.backends]
         objects[name] = entry
     out: dict[str, Any] = {"objects": objects, "fleet": spoken_fleet(outcome.fleet)}
     if ports:
-        out["ports"] = {f"{key.load_balancer} {key.port}/{key.protocol}": port for key, port in sorted(ports.items())}
+        out["ports"] = {f"{key.owner} {key.port}/{key.protocol}": port for key, port in sorted(ports.items())}
     return out
 
 
@@ -104,6 +115,7 @@ def spoken_fleet(fleet: Fleet) -> dict[str, Any]:
                 for table in listener.tables
             },
             "unknown host": spoken_action(listener.unknown_host),
+            **({"trusted hops": listener.client.trusted_hops} if listener.client.trusted_hops else {}),
         }
         for listener in fleet.http
     ]

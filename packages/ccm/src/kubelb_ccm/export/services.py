@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kubelb_ccm.export.meta import carried_annotations
 from kubelb_common.objects.view import Object
 
 #: Node port by (port number, protocol) of a Service.
@@ -41,7 +42,8 @@ def exported_service(service: Object, twin: Object | None = None) -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {key: value for key in ("name", "namespace", "uid", "labels") if (value := _meta(service, key))},
+        "metadata": {key: value for key in ("name", "namespace", "uid", "labels") if (value := _meta(service, key))}
+        | ({"annotations": notes} if (notes := carried_annotations(service)) else {}),
         "spec": {key: value for key, value in kept.items() if value},
     }
 

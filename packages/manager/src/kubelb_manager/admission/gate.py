@@ -145,6 +145,6 @@ def _is_leaving(obj: Object) -> bool:
 
 
 def _hosts(result: Translated) -> frozenset[Host]:
-    if result.part is None:
+    if not result.accepted:
         return frozenset()
-    return frozenset(rules.host for rules in result.part.hosts if rules.host != ANY_HOST)
+    return result.hosts - {ANY_HOST}

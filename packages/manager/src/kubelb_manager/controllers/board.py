@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from kubelb_common.kube.port import Object
 from kubelb_manager.ir.model import FleetId, Origin
+from kubelb_manager.ports.table import PortKey
 from kubelb_manager.translate.result import ACCEPTED, Reason, Verdict
 
 PROGRAMMED = "Programmed"
@@ -22,6 +23,9 @@ class Outcome:
         verdicts: Accepted, ResolvedRefs and, as soon as something can be said, Programmed.
         services: `namespace/name` of the tenant's Services that an Envoy may still have a cluster for.
         copy: the object to keep in the management cluster, None for none.
+        backends: Services that the copy names.
+        wants: ports of Envoy that the object needs beside those of LoadBalancers.
+        listening: those that it has.
         settled: False while a word on Programmed is to be expected soon.
         everywhere: the fleet has all its pods, and every one has acknowledged this generation.
         released: nothing in the data plane points at this object's node ports any more.
@@ -32,6 +36,9 @@ class Outcome:
     verdicts: tuple[Verdict, ...]
     services: tuple[str, ...] = ()
     copy: Object | None = None
+    backends: tuple[Object, ...] = ()
+    wants: tuple[PortKey, ...] = ()
+    listening: frozenset[PortKey] = frozenset()
     settled: bool = False
     everywhere: bool = False
     released: bool = False

@@ -19,12 +19,12 @@ from kubelb_manager.controllers.address_gate import AddressGate
 from kubelb_manager.controllers.board import Board, Outcome
 from kubelb_manager.controllers.events import Events
 from kubelb_manager.controllers.hub import Hub
+from kubelb_manager.controllers.port_ledger import PortLedger
 from kubelb_manager.desired import service as desired_service
 from kubelb_manager.gather.fleets import Fleets
-from kubelb_manager.gather.stores import BY_PORT
 from kubelb_manager.ir.model import Endpoint, FleetId, Origin, Protocol
 from kubelb_manager.ports import declared
-from kubelb_manager.ports.table import PortKey, allocate, from_status, joined, losers
+from kubelb_manager.ports.table import PortKey
 from kubelb_manager.probes.nodeport import Connect, connects
 from kubelb_manager.translate.result import Reason
 
@@ -35,7 +35,14 @@ class LoadBalancerController:
     """The one writer of LoadBalancer status (ruling 31)."""
 
     def __init__(
-        self, hub: Hub, fleets: Fleets, board: Board, events: Events, clock: Clock, connect: Connect = connects
+        self,
+        hub: Hub,
+        fleets: Fleets,
+        board: Board,
+        events: Events,
+        ledger: PortLedger,
+        clock: Clock,
+        connect: Connect = connects,
     ) -> None:
         self._hub = hub
         self._fleets = fleets
@@ -43,21 +50,17 @@ class LoadBalancerController:
         self._informers = informers = hub.informers
         self._board = board
         self._clock = clock
-        #: Ports given out whose status write the store has not seen yet; one worker, so no two at once.
-        self._given: dict[PortKey, int] = {}
-        #: Objects for which no port was left.
-        self._unserved: set[ObjectKey] = set()
+        self._ledger = ledger
         self.controller = Controller("loadbalancer", self.reconcile, clock=clock, on_start=self._forget)
         self._asked_for: dict[Endpoint, ObjectKey] = {}
         self.gate = AddressGate(clock, connect, self._on_answer)
         self.controller.watch(informers.load_balancers)
         self.controller.watch(informers.services, _owner_key)
         board.on_change(self._on_outcome)
+        ledger.on_moved(self._on_outcome)
 
     def _forget(self) -> None:
-        """A term begins: another leader may have given out ports meanwhile, and the statuses say which."""
-        self._given.clear()
-        self._unserved.clear()
+        """A term begins."""
         self._asked_for.clear()
 
     def _on_outcome(self, origin: Origin) -> None:
@@ -73,10 +76,7 @@ class LoadBalancerController:
         """Bring ports, Service and status to what the spec and the data plane say."""
         lb = self._hub.live(resources.LOAD_BALANCERS, *key)
         if lb is None:
-            self._release(key, frozenset())
-            self._unserved.discard(key)
-            for other in sorted(self._unserved):
-                self.controller.enqueue(other)  # a port may have come free
+            self._ledger.release(Origin(KIND, key.namespace, key.name))
             return DONE
         origin = _origin(lb)
         outcome = self._board.get(origin, self._fleets.serving(origin))
@@ -130,31 +130,7 @@ class LoadBalancerController:
 
     def _ports(self, lb: Object) -> dict[PortKey, int]:
         """Return Envoy's port for each port of `lb`; what is given out is remembered until the store has it."""
-        store, namespace = self._informers.load_balancers.store, view.namespace(lb)
-        # In the global fleet all tenants share one range.
-        within = None if self._fleets.target(_origin(lb)) == self._fleets.shared_by_all else namespace
-        others = store.list(within)
-        table = from_status(others)
-        for loser in losers(others, table):
-            # Two leaders gave out one port, the one before without knowing that it was none any more.
-            if loser != (namespace, view.name(lb)):
-                self.controller.enqueue(ObjectKey(*loser))
-        table = joined(table, {key: port for key, port in self._given.items() if within in (None, key.namespace)})
-        elsewhere = set() if within is None else {port for key, port in self._given.items() if key.namespace != within}
-
-        def is_taken(port: int) -> bool:
-            return port in elsewhere or store.has(BY_PORT, str(port))
-
-        allocation = allocate(table, declared.wanted(lb), avoid=is_taken)
-        found, key = dict(allocation.ports), ObjectKey.of(lb)
-        (self._unserved.add if allocation.unserved else self._unserved.discard)(key)
-        self._release(key, frozenset(found))
-        self._given |= found
-        return found
-
-    def _release(self, key: ObjectKey, keep: frozenset[PortKey]) -> None:
-        for port in [p for p in self._given if (p.namespace, p.load_balancer) == key and p not in keep]:
-            del self._given[port]
+        return dict(self._ledger.assign(_origin(lb), declared.wanted(lb)).ports)
 
     def _status(self, lb: Object, ports: dict[PortKey, int], service: Object | None, outcome: Outcome | None) -> Object:
         before = lb.get("status") or {}
@@ -180,7 +156,7 @@ class LoadBalancerController:
         self.gate.forget(view.objects(service or {}, "status", "loadBalancer", "ingress"))
         if outcome is not None and outcome.released:
             await apply.finish(self._hub, resources.LOAD_BALANCERS, lb)
-            self._release(ObjectKey.of(lb), frozenset())
+            self._ledger.release(_origin(lb))
 
 
 def _origin(lb: Object) -> Origin:

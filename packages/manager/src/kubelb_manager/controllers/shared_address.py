@@ -13,11 +13,12 @@ from kubelb_common.runtime.store import Change
 from kubelb_manager.controllers import apply
 from kubelb_manager.controllers.board import Board, Outcome
 from kubelb_manager.controllers.hub import Hub
+from kubelb_manager.desired import copies
 from kubelb_manager.desired import service as desired
 from kubelb_manager.gather.fleets import Fleets
 from kubelb_manager.ir.model import FleetId, Origin
 from kubelb_manager.settings import in_force
-from kubelb_manager.settings.merged import merged
+from kubelb_manager.settings.merged import Settings, merged
 
 _KIND = "Route"
 
@@ -33,6 +34,7 @@ class SharedAddressController:
         self._namespace = namespace
         self.controller = Controller("shared-address", self.reconcile, clock=clock)
         self.controller.watch(informers.routes, _namespace_key, when=_comes_or_goes)
+        self.controller.watch(informers.ingresses, _namespace_key, when=_comes_or_goes)
         self.controller.watch(informers.services, _namespace_key, when=_is_shared)
         self.controller.watch(informers.tenants, lambda obj: [ObjectKey("", names.tenant_namespace(view.name(obj)))])
         self.controller.watch(informers.namespaces, lambda obj: [ObjectKey("", view.name(obj))])
@@ -58,7 +60,7 @@ class SharedAddressController:
         live = self._hub.live(resources.SERVICES, namespace, names.INGRESS_SERVICE)
         settings = merged(config, tenant)
         routes = [route for route in self._informers.routes.store.list(namespace) if not view.deleting(route)]
-        if not routes or view.deleting(tenant):
+        if not routes or view.deleting(tenant) or not self._is_native(namespace, settings):
             await apply.remove(self._hub, resources.SERVICES, live)
             return DONE
         if settings.ingress_disabled:
@@ -67,6 +69,12 @@ class SharedAddressController:
         goal = desired.bound(desired.ingress(tenant, namespace, settings=settings), fleet)
         await apply.ensure(self._hub, resources.SERVICES, goal, live)
         return DONE
+
+    def _is_native(self, namespace: str, settings: Settings) -> bool:
+        """Whether clients come to the shared address: it stays until the last Ingress is handed over."""
+        if not settings.delegated_to:
+            return True
+        return any(copies.is_native(copy) for copy in self._informers.ingresses.store.list(namespace))
 
     def _fleet(self, namespace: str, live: Object | None, routes: list[Object]) -> FleetId:
         """Return the fleet to lead to: the one before, until the target serves whatever that one does."""

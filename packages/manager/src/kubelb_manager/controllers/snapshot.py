@@ -40,11 +40,12 @@ from kubelb_manager.gather.fleets import Fleets
 from kubelb_manager.ir.model import ClientAddress, Endpoint, Fleet, FleetId, HeaderLimits, Origin, Part, Share
 from kubelb_manager.peers import model as peers
 from kubelb_manager.peers.model import ObjectState
-from kubelb_manager.ports.table import PortKey
+from kubelb_manager.ports.table import PortKey, from_status
 from kubelb_manager.probes.nodeport import Connect, NodePortProber, connects
 from kubelb_manager.rollout.rollout import REMOVAL_BOUND, Phase, Rollout, Standing, Step
 from kubelb_manager.settings import in_force
 from kubelb_manager.translate.context import Context, hostnames_of, moved_nodes, refers_to
+from kubelb_manager.translate.delegation import keep_listening
 from kubelb_manager.translate.load_balancer import translate_load_balancer
 from kubelb_manager.translate.merge import MergeMemo, merge
 from kubelb_manager.translate.result import Translated
@@ -192,12 +193,17 @@ class SnapshotController:
 
     def _on_service(self, change: Change) -> None:
         """See whether a Service of ours came to point at another fleet."""
-        if change.old is not None and change.new is not None and view.labels(change.old) == view.labels(change.new):
-            return
         service = _either(change)
         namespace, name = view.namespace(service), view.name(service)
+        if name == names.INGRESS_SERVICE and _comes_or_goes(change):
+            self._touch(namespace)  # where Ingresses are delegated, it decides for how long we serve beside
+        if change.old is not None and change.new is not None and view.labels(change.old) == view.labels(change.new):
+            return
+        owner = view.controller(service) or {}
         if name == names.INGRESS_SERVICE:
             moved = [each for each in self._origins(namespace) if each.kind == "Route"]
+        elif view.text(owner, "kind") == "Route":
+            moved = [Origin("Route", namespace, view.text(owner, "name"))]
         else:
             moved = [Origin("LoadBalancer", namespace, names.load_balancer_of_service(name))]
         for origin in moved:
@@ -362,18 +368,21 @@ class SnapshotController:
                 self._left.setdefault(origin, set()).add(fleet)
             else:
                 continue
-            self._translate_one(state, origin, obj, ports)
+            self._translate_one(state, fleet, origin, obj, ports)
         self._let_go(state, now)
         if changed:
             self._ask(state)
 
-    def _translate_one(self, state: _State, origin: Origin, obj: Object, ports: Mapping[PortKey, int]) -> None:
+    def _translate_one(
+        self, state: _State, fleet: FleetId, origin: Origin, obj: Object, ports: Mapping[PortKey, int]
+    ) -> None:
         context = state.contexts[origin.namespace]
-        fresh = (
-            translate_route(obj, context)
-            if origin.kind == "Route"
-            else translate_load_balancer(obj, context, _own(ports, origin))
-        )
+        if origin.kind == "Route":
+            own = self._gatherer.route_ports(origin, shared_by_all=fleet == self._fleets.shared_by_all)
+        else:
+            own = _own(ports, origin)
+        translate = translate_route if origin.kind == "Route" else translate_load_balancer
+        fresh = translate(obj, context, own)
         state.refers_to[origin] = refers_to(obj)
         admitted = self.gate.judge(origin, obj, fresh, context.settings.limits)
         if admitted is None:
@@ -382,10 +391,13 @@ class SnapshotController:
         state.undecided.discard(origin)
         before = state.translated.get(origin)
         result = state.translated[origin] = before if before == admitted and before is not None else admitted
-        if result.part is None or self._is_removing(origin.namespace) or view.deleting(obj):
+        part = result.part
+        if origin.kind == "Route" and result.accepted:
+            part = keep_listening(part, state.wanted.get(origin), own)
+        if part is None or self._is_removing(origin.namespace) or view.deleting(obj):
             state.wanted.pop(origin, None)
         else:
-            state.wanted[origin] = result.part
+            state.wanted[origin] = part
         state.restless.add(origin)
 
     def _drop(self, state: _State, fleet: FleetId, origin: Origin) -> None:
@@ -406,7 +418,7 @@ class SnapshotController:
 
     def _ports(self, fleet: FleetId, state: _State) -> Mapping[PortKey, int]:
         members = {*state.translated, *(origin for origin, fleets in self._assigned.items() if fleet in fleets)}
-        return self._gatherer.ports(sorted(origin for origin in members if origin.kind == "LoadBalancer"))
+        return self._gatherer.ports(sorted(members))
 
     def _roll_out(self, state: _State, fleet: FleetId, ready: frozenset[str]) -> float | None:
         trusted = [origin for origin in state.wanted if self._was_judged(origin)] if state.rollout.opening else []
@@ -526,7 +538,7 @@ class SnapshotController:
         verdict, quiet, everywhere = None, True, False
         # What was programmed once stays so where traffic goes; another fleet has to show it first (ruling 12).
         serves = self._fleets.serving(origin) == fleet
-        if result.part is not None and standing is not None:
+        if origin in state.wanted and standing is not None:
             generation = standing.generation
             if standing.phase is Phase.ADOPTED and state.adopted_at.get(origin, (0, 0.0))[0] != generation:
                 state.adopted_at[origin] = (generation, now)
@@ -540,9 +552,12 @@ class SnapshotController:
                 standing = Standing(Phase.REFUSED, refusal=refusal)
             own = own_words(result) if standing.phase is Phase.REFUSED else ()
             verdict, quiet = programmed.judge(standing, serving, waited, latched=latched and serves, own=own)
+            # A latched word is no reason to stop looking: a hand-over waits for the last acknowledgement.
+            hands_over = bool(result.wants or result.listening)
+            quiet = quiet and (everywhere or standing.phase is Phase.REFUSED or not hands_over)
             if verdict is not None and verdict.status == "True" and self._gathering.leads:
                 state.latched[origin] = (view.uid(obj), view.generation(obj))
-        elif result.part is None and not view.deleting(obj):
+        elif result.part is None and not result.pending and not view.deleting(obj):
             verdict = programmed.NOTHING_TO_SERVE if result.accepted else programmed.NOT_ACCEPTED
         outcome = Outcome(
             uid=view.uid(obj),
@@ -553,6 +568,9 @@ class SnapshotController:
             ),
             services=services,
             copy=result.copy,
+            backends=result.backends,
+            wants=result.wants,
+            listening=result.listening,
             settled=verdict is not None,
             everywhere=everywhere,
             released=released,
@@ -711,7 +729,7 @@ def _sharing(state: _State, namespace: str, context: Context) -> set[Origin]:
 
 
 def _own(ports: Mapping[PortKey, int], origin: Origin) -> dict[PortKey, int]:
-    return {key: port for key, port in ports.items() if key.load_balancer == origin.name}
+    return {key: port for key, port in ports.items() if key.holder == origin}
 
 
 def _matters(change: Change) -> bool:
@@ -723,7 +741,7 @@ def _matters(change: Change) -> bool:
         return True
     if view.annotations(old) != view.annotations(new) or view.deleting(old) != view.deleting(new):
         return True
-    return bool(view.get(old, "status", "service", "ports") != view.get(new, "status", "service", "ports"))
+    return from_status([old]) != from_status([new])
 
 
 def _rolled_out(change: Change) -> bool:
@@ -738,6 +756,11 @@ def _spec_changed(change: Change) -> bool:
     if old.get("spec") != new.get("spec") or in_force.version(old) != in_force.version(new):
         return True
     return view.deleting(old) != view.deleting(new) or view.labels(old) != view.labels(new)
+
+
+def _comes_or_goes(change: Change) -> bool:
+    old, new = change
+    return old is None or new is None or view.deleting(old) != view.deleting(new)
 
 
 def _node_moved(change: Change) -> bool:

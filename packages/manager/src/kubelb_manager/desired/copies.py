@@ -1,8 +1,9 @@
-"""Native copies: what of a tenant's object becomes visible in the management cluster.
+"""Copies: what of a tenant's object becomes visible in the management cluster.
 
-A copy serves no traffic by itself (its class is ours, and publication never waits for it). It shows
-the tenant's hosts to people, to external-dns and to certificate tools. It is built from accepted
-values, never by removing fields from what a tenant sent.
+A native copy serves no traffic by itself (its class is ours, and publication never waits for it). It shows
+the tenant's hosts to people, to external-dns and to certificate tools. A delegated copy has another class,
+and that controller serves it. Both are built from accepted values, never by removing fields from what a
+tenant sent. They have different names, so that a change of class can make the one before it removes the other.
 """
 
 from __future__ import annotations
@@ -16,9 +17,15 @@ from kubelb_manager import untrusted
 from kubelb_manager.desired import meta
 
 
-def ingress_name(namespace: str, name: str) -> str:
-    """Return the name of the copy of a tenant's Ingress `namespace/name`."""
-    return names.generated_name(f"{namespace}-{name}", "Ingress", namespace, name)
+def ingress_name(namespace: str, name: str, ingress_class: str = names.CLASS) -> str:
+    """Return the name of the copy of a tenant's Ingress `namespace/name` for a class."""
+    delegated = () if ingress_class == names.CLASS else (ingress_class,)
+    return names.generated_name(f"{namespace}-{name}", "Ingress", namespace, name, *delegated)
+
+
+def is_native(copy: Object) -> bool:
+    """Whether a copy of an Ingress is ours to serve, and its status ours to write."""
+    return untrusted.string(untrusted.at(copy, "spec", "ingressClassName")) == names.CLASS
 
 
 def ingress(
@@ -28,8 +35,9 @@ def ingress(
     source: tuple[str, str],
     spec: Object | None,
     annotations: Mapping[str, str],
+    ingress_class: str = names.CLASS,
 ) -> Object | None:
-    """Return the native copy of an Ingress, or None where nothing of it may be copied.
+    """Return the copy of an Ingress, or None where nothing of it may be copied.
 
     Args:
         route: the Route that embeds it, and owns the copy.
@@ -37,13 +45,14 @@ def ingress(
         source: namespace and name of the Ingress in the tenant, valid names.
         spec: its allowed fields.
         annotations: the ones that the propagation rules pass.
+        ingress_class: whose it is to serve.
     """
     if spec is None:
         return None
     copy = meta.obj(
         "networking.k8s.io/v1",
         "Ingress",
-        ingress_name(*source),
+        ingress_name(*source, ingress_class),
         namespace,
         labels={
             **meta.managed_labels(),
@@ -53,7 +62,7 @@ def ingress(
         annotations={**annotations, **meta.origin_annotations(source[1])},
         ownerReferences=[meta.owner_reference(route)],
     )
-    copy["spec"] = {"ingressClassName": names.CLASS, **spec}
+    copy["spec"] = {"ingressClassName": ingress_class, **spec}
     return copy
 
 

@@ -10,7 +10,7 @@ from kubelb_common import names
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
 from kubelb_manager.desired.network_policy import Egress
-from kubelb_manager.gather.stores import Informers, ready_pods
+from kubelb_manager.gather.stores import BY_PORT, Informers, ready_pods
 from kubelb_manager.ir.model import FleetId, Origin
 from kubelb_manager.ports.table import PortKey, from_status
 from kubelb_manager.settings import in_force
@@ -75,9 +75,28 @@ class Gatherer:
             *(Origin("LoadBalancer", tenant_namespace, view.name(obj)) for obj in load_balancers),
         ]
 
-    def ports(self, load_balancers: Iterable[Origin]) -> Mapping[PortKey, int]:
-        """Return a fleet's table of ports, as the status of its LoadBalancers holds it."""
-        return from_status(obj for origin in load_balancers if (obj := self.live(origin)) is not None)
+    def ports(self, members: Iterable[Origin]) -> Mapping[PortKey, int]:
+        """Return a fleet's table of ports, as the status of its objects holds it."""
+        return from_status(obj for origin in members if (obj := self.live(origin)) is not None)
+
+    def route_ports(self, origin: Origin, *, shared_by_all: bool) -> Mapping[PortKey, int]:
+        """Return the ports of Envoy that a Route's status holds, but for those that another object has first.
+
+        Args:
+            origin: the Route.
+            shared_by_all: its fleet serves other tenants too.
+        """
+        route = self.live(origin)
+        own = {} if route is None else from_status([route])
+        if route is None or not own:
+            return {}
+        stores = (self.informers.load_balancers.store, self.informers.routes.store)
+        found = {
+            id(obj): obj for port in own.values() for store in stores for obj in store.by_index(BY_PORT, str(port))
+        }
+        rivals = [obj for obj in found.values() if shared_by_all or view.namespace(obj) == origin.namespace]
+        table = from_status([route, *(obj for obj in rivals if view.uid(obj) != view.uid(route))])
+        return {key: port for key, port in own.items() if table.get(key) == port}
 
     def tenant_namespaces(self) -> list[str]:
         """Return the namespaces of all tenants, sorted."""
@@ -105,6 +124,10 @@ class Gatherer:
         stores = (self.informers.nodes, self.informers.service_cidrs, self.informers.api_servers)
         return _hub_ranges([obj for informer in stores for obj in informer.store.list()])
 
+    def _has_native_address(self, tenant_namespace: str) -> bool:
+        service = self.informers.services.store.get(tenant_namespace, names.INGRESS_SERVICE)
+        return service is not None and not view.deleting(service)
+
     def _config(self) -> Object | None:
         return self.informers.configs.store.get(self.namespace, names.CONFIG_NAME)
 
@@ -115,6 +138,8 @@ class Gatherer:
         foreign = tuple(sorted(set(_addresses(others))))
         wanted = {*hostnames, *(name for obj in own for name in hostnames_of(obj))}
         resolved = resolved_from(self.resolver.known(wanted))
+        settings = merged(config, tenant)
+        keeps_native = bool(settings.delegated_to) and self._has_native_address(tenant_namespace)
         made_from: tuple[object, ...] = (
             in_force.version(tenant),
             in_force.version(config),
@@ -122,11 +147,11 @@ class Gatherer:
             foreign,
             tuple(self._hub()),
             resolved,
+            keeps_native,
         )
         before = self._contexts.get(tenant_namespace)
         if before is not None and before[0] == made_from:
             return before[1]
-        settings = merged(config, tenant)
         context = Context(
             tenant_namespace=tenant_namespace,
             topology=topology(config, tenant),
@@ -134,6 +159,7 @@ class Gatherer:
             settings=settings,
             addresses=self._address_policy(tenant_namespace, settings),
             resolved=resolved,
+            keeps_native=keeps_native,
         )
         self._contexts[tenant_namespace] = (made_from, context)
         return context

@@ -13,7 +13,7 @@ from kubelb_common import names
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
 from kubelb_manager.desired.envoy_fleet import rolled_out, workload_name
-from kubelb_manager.gather.stores import Informers
+from kubelb_manager.gather.stores import BY_OWNER, Informers
 from kubelb_manager.ir.model import FleetId, Origin
 from kubelb_manager.settings import in_force
 from kubelb_manager.settings.merged import topology
@@ -45,7 +45,23 @@ class Fleets:
         """Return the fleet that the object's Service points at; None without a Service of ours."""
         name = names.INGRESS_SERVICE if origin.kind == "Route" else names.load_balancer_service(origin.name)
         service = self.informers.services.store.get(origin.namespace, name)
+        if service is None and origin.kind == "Route":
+            return self._bound_by_copies(origin)
         return None if service is None else self.bound_by(origin, service)
+
+    def _bound_by_copies(self, route: Origin) -> FleetId | None:
+        """Return where the Services of a delegated Route (of any, for an Origin without a name) lead first."""
+        if route.name:
+            obj = self.informers.routes.store.get(route.namespace, route.name)
+            services = [] if obj is None else self.informers.services.store.by_index(BY_OWNER, view.uid(obj))
+        else:
+            services = [
+                service
+                for service in self.informers.services.store.list(route.namespace)
+                if view.text(view.controller(service) or {}, "kind") == "Route"
+            ]
+        found = {fleet for service in services if (fleet := self.bound_by(route, service)) is not None}
+        return min(found - {self.target(route)}, default=min(found, default=None))
 
     def bound_by(self, origin: Origin, service: Object) -> FleetId | None:
         """Return the fleet that this Service of the object points at; None if it is none that could serve it."""

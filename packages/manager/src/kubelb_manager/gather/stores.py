@@ -22,7 +22,7 @@ SERVICE_CIDRS = Resource("networking.k8s.io", "v1", "servicecidrs", "ServiceCIDR
 BY_OWNER = "owner"
 _API_SERVER = "kubernetes.io/service-name=kubernetes"
 _HOST_CLAIMS = f"{names.LABEL_RECORD}={names.HOST_CLAIMS}"
-#: Index of LoadBalancers by the ports of Envoy that they hold.
+#: Index of LoadBalancers and Routes by the ports of Envoy that they hold.
 BY_PORT = "port"
 #: Index of EndpointSlices by `namespace/name` of their Service.
 BY_SERVICE = "service"
@@ -71,9 +71,12 @@ class Informers:
             return Informer(client, resource, namespace=within, label_selector=selector, clock=clock, optional=optional)
 
         ingresses = follow(resources.INGRESSES, selector=_MANAGED)
-        ingresses.store.add_index(BY_OWNER, _owner_uid)
-        load_balancers = follow(resources.LOAD_BALANCERS)
-        load_balancers.store.add_index(BY_PORT, lambda lb: [str(port) for port in ports_of(lb)])
+        services = follow(resources.SERVICES, selector=_MANAGED)
+        for informer in (ingresses, services):
+            informer.store.add_index(BY_OWNER, _owner_uid)
+        load_balancers, routes = follow(resources.LOAD_BALANCERS), follow(resources.ROUTES)
+        for informer in (load_balancers, routes):
+            informer.store.add_index(BY_PORT, lambda obj: [str(port) for port in ports_of(obj)])
         slices = follow(resources.ENDPOINT_SLICES, selector=names.LABEL_FLEET)
         slices.store.add_index(BY_SERVICE, _by_service)
         sync_secrets = follow(resources.SYNC_SECRETS)
@@ -85,7 +88,7 @@ class Informers:
             tenants=follow(resources.TENANTS),
             tenant_states=follow(resources.TENANT_STATES),
             load_balancers=load_balancers,
-            routes=follow(resources.ROUTES),
+            routes=routes,
             addresses=follow(resources.ADDRESSES),
             sync_secrets=sync_secrets,
             secrets=secrets,
@@ -93,7 +96,7 @@ class Informers:
             roles=follow(resources.ROLES, selector=_MANAGED),
             role_bindings=follow(resources.ROLE_BINDINGS, selector=_MANAGED),
             namespaces=follow(resources.NAMESPACES, selector=_MANAGED),
-            services=follow(resources.SERVICES, selector=_MANAGED),
+            services=services,
             slices=slices,
             deployments=follow(resources.DEPLOYMENTS, selector=names.LABEL_FLEET),
             daemon_sets=follow(resources.DAEMON_SETS, selector=names.LABEL_FLEET),

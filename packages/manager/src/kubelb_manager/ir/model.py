@@ -168,7 +168,8 @@ class Part:
         hosts: rules by host, for layer 7; each host once.
         default_backend: serves the path misses of this object's hosts, and unknown hosts if this is
             the fleet's oldest (ruling 34).
-        listeners: for layer 4.
+        listeners: ports whose connections go to one cluster: layer 4, and TLS that is passed through.
+        http_listeners: ports whose requests all go to one cluster: Services of a delegated object.
         clusters: every cluster that an action or listener above names, each once, sorted by name.
     """
 
@@ -178,6 +179,7 @@ class Part:
     default_backend: Action | None = None
     listeners: tuple[L4Listener, ...] = ()
     clusters: tuple[Cluster, ...] = ()
+    http_listeners: tuple[HttpListener, ...] = ()
 
     @property
     def serves_http(self) -> bool:

@@ -1,7 +1,8 @@
 """The table of Envoy's ports in one fleet.
 
-What can happen: a LoadBalancer asks for ports, comes back with more or fewer, or goes; the manager
-restarts and reads the table back from `LoadBalancer.status`. What holds throughout:
+What can happen: a LoadBalancer, or a Service of a delegated Route, asks for ports, comes back with more or
+fewer, or goes; the manager restarts and reads the table back from the status of these objects. What holds
+throughout:
 
 * a port once given to a key stays with it for as long as the key's object exists;
 * two keys never share a port, also if a damaged status says so (the first key in order keeps it);
@@ -19,6 +20,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 from kubelb_common import names
@@ -34,12 +36,35 @@ RESERVED: frozenset[int] = frozenset({8080, 8443, names.ENVOY_ADMIN_PORT, *names
 
 
 class PortKey(NamedTuple):
-    """A port that a LoadBalancer offers; names play no part, so renaming one moves nothing."""
+    """A port that somebody offers behind one of Envoy's; port names play no part, so renaming one moves nothing.
+
+    Attributes:
+        namespace: the tenant's namespace in the management cluster.
+        owner: a LoadBalancer's name, or `<Route>/<namespace>/<Service>` for a Service of a delegated Route.
+        port: its own number.
+        protocol: TCP or UDP.
+    """
 
     namespace: str
-    load_balancer: str
+    owner: str
     port: int
     protocol: str
+
+    @property
+    def holder(self) -> tuple[str, str, str]:
+        """Kind, namespace and name of the object whose status keeps this port: an Origin."""
+        name, slash, _ = self.owner.partition("/")
+        return ("Route" if slash else "LoadBalancer"), self.namespace, name
+
+    @property
+    def service(self) -> str:
+        """`namespace/name` of the Service of a delegated Route; empty for a LoadBalancer's port."""
+        return self.owner.partition("/")[2]
+
+
+def route_key(namespace: str, route: str, service: str, port: int) -> PortKey:
+    """Return the key of a port of the Service `namespace/name` that a delegated Route uses."""
+    return PortKey(namespace, f"{route}/{service}", port, "TCP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +124,14 @@ def _free_port(key: PortKey, used: Collection[int], avoid: Callable[[int], bool]
     return avoided
 
 
-def from_status(load_balancers: Iterable[Object], reserved: Collection[int] = RESERVED) -> dict[PortKey, int]:
-    """Return the table that the objects' `status.service.ports` hold.
+def from_status(objects: Iterable[Object], reserved: Collection[int] = RESERVED) -> dict[PortKey, int]:
+    """Return the table that the status of LoadBalancers and Routes holds.
 
-    An entry that cannot be ours (out of range, reserved, not a number) is left out and will be
-    allocated anew; of two keys with one port the first in order keeps it.
+    That is `status.service.ports`, and `status.resources.services[...].ports`. An entry that cannot be ours (out
+    of range, reserved, not a number) is left out and will be allocated anew; of two keys with one port the
+    first in order keeps it.
     """
-    entries = sorted(entry for lb in load_balancers for entry in _entries(lb))
+    entries = sorted(entry for obj in objects for entry in _entries(obj))
     table: dict[PortKey, int] = {}
     owned: set[int] = set()
     for key, port in entries:
@@ -124,29 +150,32 @@ def joined(table: Mapping[PortKey, int], given: Mapping[PortKey, int]) -> dict[P
     return {**table, **{key: port for key, port in given.items() if owners.get(port, key) == key}}
 
 
-def losers(load_balancers: Iterable[Object], table: Mapping[PortKey, int]) -> set[tuple[str, str]]:
-    """Return namespace and name of the objects whose status holds a port that the table gives to another key."""
-    return {
-        (key.namespace, key.load_balancer)
-        for lb in load_balancers
-        for key, port in _entries(lb)
-        if table.get(key) != port
-    }
+def losers(objects: Iterable[Object], table: Mapping[PortKey, int]) -> set[tuple[str, str, str]]:
+    """Return the holders (see `PortKey`) whose status has a port that the table gives to another key."""
+    return {key.holder for obj in objects for key, port in _entries(obj) if table.get(key) != port}
 
 
-def ports_of(load_balancer: Object) -> list[int]:
+def ports_of(obj: Object) -> list[int]:
     """Return the ports of Envoy that an object's status holds."""
-    return [port for _, port in _entries(load_balancer)]
+    return [port for _, port in _entries(obj)]
 
 
-def _entries(lb: Object) -> Iterable[tuple[PortKey, int]]:
-    namespace = untrusted.string(untrusted.at(lb, "metadata", "namespace"))
-    name = untrusted.string(untrusted.at(lb, "metadata", "name"))
-    for entry in untrusted.sequence(untrusted.at(lb, "status", "service", "ports"))[:MAX_ENTRIES]:
+def _entries(obj: Object) -> Iterable[tuple[PortKey, int]]:
+    namespace = untrusted.string(untrusted.at(obj, "metadata", "namespace"))
+    name = untrusted.string(untrusted.at(obj, "metadata", "name"))
+    for owner, entry in islice(_listed(obj, name), MAX_ENTRIES):
         parsed = _entry(entry)
         if parsed is not None:
             number, protocol, target = parsed
-            yield PortKey(namespace, name, number, protocol), target
+            yield PortKey(namespace, owner, number, protocol), target
+
+
+def _listed(obj: Object, name: str) -> Iterable[tuple[str, Any]]:
+    for entry in untrusted.sequence(untrusted.at(obj, "status", "service", "ports")):
+        yield name, entry
+    for service, state in untrusted.mapping(untrusted.at(obj, "status", "resources", "services")).items():
+        for entry in untrusted.sequence(untrusted.at(state, "ports")):
+            yield f"{name}/{service}", entry
 
 
 def _entry(entry: Any) -> tuple[int, str, int] | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from kubelb_common import names
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
 from kubelb_manager import untrusted
@@ -106,6 +107,11 @@ class Settings:
     client_address: ClientAddress = field(default_factory=ClientAddress)
     limits: Limits = field(default_factory=Limits)
     header_limits: HeaderLimits = field(default_factory=HeaderLimits)
+
+    @property
+    def delegated_to(self) -> str:
+        """The class of the third-party controller that serves Ingresses; empty where we do."""
+        return "" if self.ingress_class == names.CLASS else self.ingress_class
 
 
 @dataclass(frozen=True, slots=True)

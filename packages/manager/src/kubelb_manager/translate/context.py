@@ -52,6 +52,7 @@ class Context:
         nodes: the tenant's Addresses objects: (name, addresses), sorted by name.
         settings: Config and Tenant, merged.
         addresses: which endpoints are refused or granted.
+        keeps_native: Ingresses are delegated, and some address of ours is still known to clients: serve there too.
         resolved: (host name, its IP literals) of every name given as an address, as far as known.
     """
 
@@ -61,6 +62,7 @@ class Context:
     settings: Settings = field(default_factory=Settings)
     addresses: AddressPolicy = field(default_factory=AddressPolicy)
     resolved: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    keeps_native: bool = False
 
     @property
     def client_address(self) -> ClientAddress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,21 +96,36 @@ def _backend(backend: Any) -> Backend:
     return ServiceBackend(service["name"], port.get("number") or port.get("name"))
 
 
-def allowed_spec(ingress: Ingress) -> Object | None:
-    """Return the spec that a native copy may carry: hosts, paths and Service backends. None if nothing is left."""
+Rename = Callable[[str], str]
+
+
+def unchanged(name: str) -> str:
+    """Return the name of a Service as it is."""
+    return name
+
+
+def allowed_spec(ingress: Ingress, rename: Rename = unchanged) -> Object | None:
+    """Return the spec that a copy may carry: hosts, paths and Service backends. None if nothing is left.
+
+    `rename` gives the name of a backend's Service in the management cluster; a native copy's are never followed.
+    """
     spec: Object = {}
     if isinstance(ingress.default_backend, ServiceBackend):
-        spec["defaultBackend"] = _spoken(ingress.default_backend)
-    rules = [_allowed_rule(rule) for rule in ingress.rules]
+        spec["defaultBackend"] = _spoken(ingress.default_backend, rename)
+    rules = [_allowed_rule(rule, rename) for rule in ingress.rules]
     if rules:
         spec["rules"] = rules
     return spec or None
 
 
-def _allowed_rule(rule: Rule) -> Object:
+def _allowed_rule(rule: Rule, rename: Rename) -> Object:
     out: Object = {} if rule.host == ANY_HOST else {"host": rule.host}
     paths = [
-        {"backend": _spoken(path.backend), "pathType": path.path_type, **({"path": path.value} if path.value else {})}
+        {
+            "backend": _spoken(path.backend, rename),
+            "pathType": path.path_type,
+            **({"path": path.value} if path.value else {}),
+        }
         for path in rule.paths
         if isinstance(path.backend, ServiceBackend)
     ]
@@ -118,6 +134,6 @@ def _allowed_rule(rule: Rule) -> Object:
     return out
 
 
-def _spoken(backend: ServiceBackend) -> Object:
+def _spoken(backend: ServiceBackend, rename: Rename) -> Object:
     port = {"number": backend.port} if isinstance(backend.port, int) else {"name": backend.port}
-    return {"service": {"name": backend.service, "port": port}}
+    return {"service": {"name": rename(backend.service), "port": port}}

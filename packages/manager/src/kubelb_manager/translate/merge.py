@@ -82,6 +82,7 @@ class MergeMemo:
     _tables: Ordered[Host, RouteTable] = field(default_factory=Ordered)
     _clusters: Ordered[str, Cluster] = field(default_factory=Ordered)
     _listeners: Ordered[tuple[int, str, Origin], L4Listener] = field(default_factory=Ordered)
+    _http_listeners: Ordered[tuple[int, str, Origin], HttpListener] = field(default_factory=Ordered)
     _lost: dict[Host, _Lost] = field(default_factory=dict)
     _shadowed: Mapping[Origin, tuple[str, ...]] = field(default_factory=dict)
 
@@ -104,12 +105,17 @@ class MergeMemo:
         listeners.update({_listener_key(part, item): None for part in gone for item in part.listeners})
         listeners.update({_listener_key(part, item): item for part in come for item in part.listeners})
         self._listeners.update(listeners)
+        http: dict[tuple[int, str, Origin], HttpListener | None] = {}
+        http.update({_listener_key(part, item): None for part in gone for item in part.http_listeners})
+        http.update({_listener_key(part, item): item for part in come for item in part.http_listeners})
+        self._http_listeners.update(http)
 
     def merged(self, key: str, http_port: int, client: ClientAddress) -> Merged:
         """Return the fleet of the parts taken last."""
         http: tuple[HttpListener, ...] = ()
         if self._http_parts:
             http = (HttpListener(HTTP_LISTENER, http_port, self._tables.values(), self._unknown_host, client),)
+        http += self._http_listeners.values()
         return Merged(Fleet(key, http, self._listeners.values(), self._clusters.values()), self._shadowed)
 
     def _add(self, part: Part) -> None:
@@ -200,7 +206,7 @@ def _seniority(part: Part) -> tuple[tuple[float, str], Origin]:
     return part.age, part.origin
 
 
-def _listener_key(part: Part, listener: L4Listener) -> tuple[int, str, Origin]:
+def _listener_key(part: Part, listener: L4Listener | HttpListener) -> tuple[int, str, Origin]:
     return listener.port, listener.name, part.origin
 
 

@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 
 from kubelb_common.kube.port import Object
 from kubelb_common.objects.conditions import PARTIALLY_INVALID
-from kubelb_manager.ir.model import Part
+from kubelb_manager.ir.model import Host, Part
+from kubelb_manager.ports.table import PortKey
 
 ACCEPTED = "Accepted"
 RESOLVED_REFS = "ResolvedRefs"
@@ -81,12 +82,25 @@ class Translated:
         services: `namespace/name` of the tenant's Services whose clusters the part uses, sorted.
         copy: the object to make in the management cluster: for an Ingress its native copy, for a
             LoadBalancer the Service `envoy-<name>`. None: there must be no such object.
+        hosts: what it names, whoever chooses by them.
+        backends: Services of a delegated copy, which it names; they come before it.
+        wants: ports of Envoy that a delegated object needs.
+        listening: those of them that the part listens on; the others have no port yet.
     """
 
     part: Part | None
     verdicts: tuple[Verdict, ...]
     services: tuple[str, ...] = ()
     copy: Object | None = None
+    hosts: frozenset[Host] = frozenset()
+    backends: tuple[Object, ...] = ()
+    wants: tuple[PortKey, ...] = ()
+    listening: frozenset[PortKey] = frozenset()
+
+    @property
+    def pending(self) -> bool:
+        """Whether a port of Envoy is still to be given."""
+        return not self.listening.issuperset(self.wants)
 
     @property
     def accepted(self) -> bool:

@@ -20,6 +20,7 @@ class ServicePort(NamedTuple):
     port: int
     protocol: str
     node_port: int | None
+    app_protocol: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Service:
     ports: tuple[ServicePort, ...]
     #: IP families that its node ports answer in; any if empty.
     families: tuple[str, ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
 
     def port(self, wanted: int | str) -> ServicePort | None:
         """Return the port of this number or name; of several with one number the TCP one."""
@@ -69,7 +71,8 @@ def _service(item: Any) -> Service | None:
     ports = (_port(entry) for entry in untrusted.sequence(untrusted.at(item, "spec", "ports")))
     service_type = untrusted.string(untrusted.at(item, "spec", "type")) or "ClusterIP"
     families = families_of(untrusted.at(item, "spec", "ipFamilies"))
-    return Service(namespace, name, service_type, tuple(port for port in ports if port is not None), families)
+    notes = tuple(sorted(untrusted.string_items(untrusted.at(item, "metadata", "annotations"))))
+    return Service(namespace, name, service_type, tuple(port for port in ports if port is not None), families, notes)
 
 
 def _port(entry: Any) -> ServicePort | None:
@@ -81,6 +84,7 @@ def _port(entry: Any) -> ServicePort | None:
         number,
         untrusted.string(untrusted.at(entry, "protocol")) or "TCP",
         untrusted.port_number(untrusted.at(entry, "nodePort")),
+        untrusted.string(untrusted.at(entry, "appProtocol")),
     )
 
 
@@ -98,6 +102,8 @@ class NodePort(NamedTuple):
     service: Service
     port: int
     node_port: int
+    name: str = ""
+    app_protocol: str = ""
 
 
 def find(services: Services, namespace: str, name: str, port: int | str) -> NodePort | Problem:
@@ -116,4 +122,4 @@ def find(services: Services, namespace: str, name: str, port: int | str) -> Node
         return Problem(Reason.UNSUPPORTED_PROTOCOL, text)
     if found.node_port is None:
         return Problem(Reason.NO_NODE_PORT, f"The port {port} of the Service {said} has no node port.")
-    return NodePort(service, found.port, found.node_port)
+    return NodePort(service, found.port, found.node_port, found.name, found.app_protocol)

@@ -25,7 +25,7 @@ def runtime(fleet: Fleet) -> bytes:
     """Return the serialised runtime layer of a fleet; one without limits is empty, and there all the same."""
     layer = pb.Struct()
     limits = {each.name: fleet.share(owner(each.name)).connections for each in fleet.l4}
-    limits |= {each.name: _own_share(fleet).connections for each in fleet.http}
+    limits |= {each.name: _share(fleet, each).connections for each in fleet.http}
     for name, limit in sorted(limits.items()):
         if limit is not None:
             layer.update({f"envoy.resource_limits.listener.{name}.connection_limit": limit})
@@ -34,13 +34,13 @@ def runtime(fleet: Fleet) -> bytes:
 
 
 def owner(listener: str) -> str:
-    """Return the tenant namespace of a layer-4 listener, whose name begins with it."""
+    """Return the tenant namespace of a listener that is one tenant's, whose name begins with it."""
     return listener.partition("/")[0]
 
 
 def requests(fleet: Fleet, listener: HttpListener) -> tuple[str, Share]:
     """Return name and content of the extension that limits requests on `listener`."""
-    return extension_name(listener.name), _own_share(fleet)
+    return extension_name(listener.name), _share(fleet, listener)
 
 
 def extension_name(listener: str) -> str:
@@ -83,6 +83,9 @@ def _bucket(limit: int | None) -> Any:
     )
 
 
-def _own_share(fleet: Fleet) -> Share:
-    """Return the share of the one tenant that a fleet belongs to; the fleet of all tenants is nobody's."""
-    return fleet.share(fleet.key.partition("/")[0])
+def _share(fleet: Fleet, listener: HttpListener) -> Share:
+    """Return the share for a listener: that of its own tenant, or of the one that the fleet belongs to.
+
+    The listener that all tenants of a fleet share is nobody's.
+    """
+    return fleet.share(owner(listener.name if "/" in listener.name else fleet.key))
