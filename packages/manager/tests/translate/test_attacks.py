@@ -230,6 +230,12 @@ def test_a_service_in_the_hub_is_decided_by_us() -> None:
     assert translate_lb(lb, context()).copy is None, "an address is the administrator's to give"
 
 
+def test_an_address_in_the_hub_is_not_taken_without_a_grant() -> None:
+    lb = load_balancer({"ip": OWN_NODE})
+    lb["spec"]["loadBalancerIP"] = "203.0.113.1"
+    nothing_passes(translate_lb(lb, context()), "AddressNotUsable")
+
+
 # Endpoints ---------------------------------------------------------------------------------------
 
 FORBIDDEN = {
