@@ -85,8 +85,10 @@ class _State:
     wanted: dict[Origin, Part] = field(default_factory=dict)
     #: Addresses objects that each object depends on, None for any.
     refers_to: dict[Origin, frozenset[str] | None] = field(default_factory=dict)
-    #: Objects about which a word is still due, or that still hold clusters they let go of.
+    #: Objects about which a word is still due, or that still hold clusters they let go of; of the latter, those of
+    #: which all is said until such a cluster goes. Where much changes there are many of these.
     restless: set[Origin] = field(default_factory=set)
+    waning: set[Origin] = field(default_factory=set)
     latched: dict[Origin, tuple[str, int]] = field(default_factory=dict)
     adopted_at: dict[Origin, tuple[int, float]] = field(default_factory=dict)
     deleting_since: dict[Origin, float] = field(default_factory=dict)
@@ -118,6 +120,7 @@ class _State:
         ):
             table.pop(origin, None)
         self.restless.discard(origin)
+        self.waning.discard(origin)
         self.undecided.discard(origin)
 
 
@@ -289,6 +292,7 @@ class SnapshotController:
         if state is None:
             return
         state.restless |= origins & state.translated.keys()
+        state.waning -= origins
         if state.restless or state.rollout.pending:
             self.controller.enqueue(ObjectKey(*fleet), after=_ACKNOWLEDGEMENTS_JOIN)
 
@@ -297,6 +301,7 @@ class SnapshotController:
         self._board.clear()
         for fleet, state in self._states.items():
             state.restless |= state.translated.keys()
+            state.waning.clear()
             self.controller.enqueue(ObjectKey(*fleet))
 
     def _on_answer(self, endpoint: Endpoint) -> None:
@@ -399,6 +404,7 @@ class SnapshotController:
         else:
             state.wanted[origin] = part
         state.restless.add(origin)
+        state.waning.discard(origin)
 
     def _drop(self, state: _State, fleet: FleetId, origin: Origin) -> None:
         """Forget an object that a fleet has nothing of any more."""
@@ -415,6 +421,7 @@ class SnapshotController:
         for origin in [origin for origin, until in state.lingering.items() if until <= now]:
             state.wanted.pop(origin, None)
             state.restless.add(origin)
+            state.waning.discard(origin)
 
     def _ports(self, fleet: FleetId, state: _State) -> Mapping[PortKey, int]:
         members = {*state.translated, *(origin for origin, fleets in self._assigned.items() if fleet in fleets)}
@@ -496,7 +503,8 @@ class SnapshotController:
         """Report every restless object, and put its outcome if we lead; return whether one waits on."""
         self._gathering.look(fleet)
         view_ = self._view(state, fleet, ready)
-        for origin in sorted(state.restless - state.undecided):
+        still = {origin for origin in state.waning if not state.rollout.is_letting_go(origin)}
+        for origin in sorted(state.restless - state.undecided - still):
             obj, result = self._gatherer.live(origin), state.translated.get(origin)
             if obj is None or result is None:
                 state.restless.discard(origin)
@@ -507,8 +515,13 @@ class SnapshotController:
                 continue
             if self._gathering.leads:
                 self._board.put(origin, fleet, outcome)
-            if quiet and not state.rollout.is_leaving(origin) and not view.deleting(obj):
+            state.waning.discard(origin)
+            if not quiet or view.deleting(obj):
+                continue
+            if not state.rollout.is_leaving(origin):
                 state.restless.discard(origin)
+            elif origin not in state.lingering:
+                state.waning.add(origin)
         return bool(state.restless)
 
     def _has_left(self, state: _State, view_: FleetView, origin: Origin) -> bool:

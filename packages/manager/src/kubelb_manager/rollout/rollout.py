@@ -372,6 +372,11 @@ class Rollout:
         """Whether `origin` has let go of clusters that an Envoy may still have."""
         return origin in self._leaving
 
+    def is_letting_go(self, origin: Origin) -> bool:
+        """Whether a cluster that `origin` has let go of is published no more, so that `clusters_of` may say less."""
+        leaving = self._leaving.get(origin, frozenset())
+        return any(name not in self._published_at and name not in self._retiring for name in leaving)
+
     # Questions -----------------------------------------------------------------------------------
 
     def standing(self, origin: Origin, view: View) -> Standing | None:
