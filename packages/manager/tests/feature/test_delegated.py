@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from feature_world import FLEET, NAMESPACE, RELEASE_SECONDS, FakeEnvoy, World, running, until
+from feature_world import FLEET, NAMESPACE, RELEASE_SECONDS, FakeEnvoy, World, running, typed, until
 
 from kubelb_common import names
 from kubelb_common.kube import resources
@@ -13,6 +13,7 @@ from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
 from kubelb_manager.controllers import route as route_controller
 from kubelb_manager.controllers import snapshot
+from kubelb_manager.desired import delegated
 from kubelb_manager.ir.model import FleetId
 from kubelb_manager.ports import table
 from kubelb_manager.xds import protos as pb
@@ -244,3 +245,27 @@ async def test_no_port_is_left(world: World, monkeypatch: pytest.MonkeyPatch) ->
     assert world.condition(*last)["message"] == "The proxy has no port left for default/echo port 80."
     await world.kube.delete(resources.ROUTES, "r1", NAMESPACE)
     await until(lambda: ports(world, "r2"), "the port is given back", seconds=RELEASE_SECONDS)
+
+
+async def test_secrets_by_origin_and_late_ones(world: World) -> None:
+    """`spec.tls` names a synced Secret as soon as there is one, and never the tenant's raw name (ruling 15, defect 69)."""
+    await world.configure(ingress={"class": "standin"})
+    await world.onboard()
+    await world.route("r1", "a.example.com", {"echo": 30001}, tls=[{"hosts": ["a.example.com"], "secretName": "cert"}])
+    await world.certificate()
+
+    def secret() -> str:
+        copy = copies(world).get("standin", {})
+        return str(view.get(copy, "spec", "tls", 0, "secretName", default=""))
+
+    async with world.envoy():
+        await world.ready_pods("envoy-0")
+        unsynced = delegated.secret_name("default", "cert")
+        await until(lambda: secret() == unsynced, "none is synced")
+        labels = {names.LABEL_ORIGIN_NAMESPACE: "default", names.LABEL_ORIGIN_NAME: "cert"}
+        body = {"metadata": {"name": "s1", "labels": labels, "finalizers": [names.FINALIZER]}, "data": {"a": "YQ=="}}
+        sync_secret = typed(resources.SYNC_SECRETS, body)
+        stored = await world.kube.create(resources.SYNC_SECRETS, sync_secret, NAMESPACE)
+        await until(lambda: secret() == view.uid(stored), "the synced one")
+        await world.kube.delete(resources.SYNC_SECRETS, "s1", NAMESPACE)
+        await until(lambda: secret() == unsynced, "none again")

@@ -8,7 +8,7 @@ Each Route has Services of its own, so removing one of two Routes that share a b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from kubelb_common import names
@@ -27,7 +27,8 @@ def service_name(route: tuple[str, str], service: tuple[str, str]) -> str:
 def secret_name(namespace: str, name: str) -> str:
     """Return where a certificate for the tenant's Secret `namespace/name` is looked for, and may be issued to.
 
-    Never the raw name, under which another namespace of the tenant may have one too (ruling 15).
+    That is while none is synced. Never the raw name, under which another namespace of the tenant may have one
+    too (ruling 15).
     """
     return names.generated_name(f"{namespace}-{name}", "Secret", namespace, name)
 
@@ -75,6 +76,25 @@ def port(name: str, number: int, envoy_port: int, app_protocol: str) -> Object:
     """Return a port of such a Service: the tenant's name, number and protocol, Envoy's port behind it."""
     spoken = {"appProtocol": app_protocol} if app_protocol else {}
     return {**service_port(name, number, envoy_port), **spoken}
+
+
+def tls_secrets(route: Object) -> Iterator[tuple[str, str]]:
+    """Yield namespace and name of the tenant's Secrets that the Ingress of a Route names, the well-formed ones."""
+    resource = untrusted.at(route, "spec", "source", "kubernetes", "resource")
+    namespace = untrusted.string(untrusted.at(resource, "metadata", "namespace"))
+    for entry in untrusted.sequence(untrusted.at(resource, "spec", "tls")):
+        name = untrusted.string(untrusted.at(entry, "secretName"))
+        if untrusted.is_object_name(name):
+            yield namespace, name
+
+
+def with_secrets(copy: Object, synced: Mapping[str, str]) -> Object:
+    """Return the copy with the names of synced Secrets in place of the ones from `secret_name`."""
+    entries = [
+        {**entry, "secretName": synced[entry["secretName"]]} if entry.get("secretName") in synced else entry
+        for entry in copy["spec"].get("tls", ())
+    ]
+    return {**copy, "spec": {**copy["spec"], "tls": entries}} if entries else copy
 
 
 def tls(entries: Any, namespace: str, is_host: Callable[[str], bool]) -> list[Object]:

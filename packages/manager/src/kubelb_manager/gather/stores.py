@@ -77,6 +77,7 @@ class Informers:
         load_balancers, routes = follow(resources.LOAD_BALANCERS), follow(resources.ROUTES)
         for informer in (load_balancers, routes):
             informer.store.add_index(BY_PORT, lambda obj: [str(port) for port in ports_of(obj)])
+        routes.store.add_index(synced.BY_SECRET, synced.named_by)
         slices = follow(resources.ENDPOINT_SLICES, selector=names.LABEL_FLEET)
         slices.store.add_index(BY_SERVICE, _by_service)
         sync_secrets = follow(resources.SYNC_SECRETS)
