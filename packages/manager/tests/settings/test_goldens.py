@@ -23,7 +23,7 @@ from kubelb_common.api.tenant import TenantSpec
 from kubelb_common.testing import golden
 from kubelb_manager.settings.annotations import annotation_policy
 from kubelb_manager.settings.faults import faults
-from kubelb_manager.settings.merged import envoy, hub, merged
+from kubelb_manager.settings.merged import envoy, hub, merged, topology
 
 TESTDATA = Path(__file__).parents[1] / "testdata" / "settings"
 DOCS = Path(__file__).parents[4] / "docs" / "settings.md"
@@ -53,9 +53,9 @@ def in_force(row: Mapping[str, Any], config: Any, tenant: Any) -> Any:
     room, _, attribute = row["reads"].partition(".")
     path = row["field"]
     objects = spec(path, config), spec(path, tenant)
-    rooms = {"settings": merged, "envoy": envoy, "hub": lambda config, _tenant: hub(config)}
+    rooms = {"settings": merged, "envoy": envoy, "hub": lambda config, _tenant: hub(config), "topology": topology}
     value: Any = rooms[room](*objects)
-    for step in attribute.split("."):
+    for step in filter(None, attribute.split(".")):
         value = getattr(value, step)
     return plain(value)
 
