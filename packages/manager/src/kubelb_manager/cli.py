@@ -20,7 +20,7 @@ from kubelb_manager.options import AgentOptions, Bind, OptionError, Options
 _DEFAULTS = Options()
 _AGENT = AgentOptions()
 #: Commands that are imported when they are called: the agent beside each Envoy is to be small, and quickly there.
-_LATER = {name: f"kubelb_manager.commands.{name}" for name in ("proxies", "render", "tenants")}
+_LATER = {name: f"kubelb_manager.commands.{name}" for name in ("hosts", "proxies", "render", "tenants")}
 
 
 class _Group(click.Group):

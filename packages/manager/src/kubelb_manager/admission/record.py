@@ -13,8 +13,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from kubelb_common import names
+from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
 from kubelb_manager import untrusted
+from kubelb_manager.desired import meta
 from kubelb_manager.ir.model import Host
 
 SHARDS = 64
@@ -70,3 +72,10 @@ def written(changes: Mapping[Host, Claim | None]) -> dict[str, dict[str, str | N
     for host, claim in sorted(changes.items()):
         patches.setdefault(object_name(host), {})[key(host)] = None if claim is None else said(claim)
     return patches
+
+
+def config_map(name: str, namespace: str, data: Mapping[str, str | None]) -> Object:
+    """Return a new object of the record with these entries."""
+    labels = {**meta.managed_labels(), names.LABEL_RECORD: names.HOST_CLAIMS}
+    out = meta.obj("v1", "ConfigMap", name, namespace, labels=labels)
+    return {**out, "data": {key: text for key, text in data.items() if text is not None}}

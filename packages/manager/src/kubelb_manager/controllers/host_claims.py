@@ -18,9 +18,8 @@ from kubelb_common.runtime.keys import ObjectKey
 from kubelb_common.runtime.store import Change
 from kubelb_common.telemetry import logs
 from kubelb_manager.admission.gate import Gate
-from kubelb_manager.admission.record import Claim, written
+from kubelb_manager.admission.record import Claim, config_map, written
 from kubelb_manager.controllers.hub import Hub
-from kubelb_manager.desired import meta
 from kubelb_manager.ir.model import Host
 from kubelb_manager.settings.merged import hub as hub_settings
 
@@ -71,9 +70,7 @@ class HostClaimsController:
     async def _write(self, name: str, patch: Mapping[str, str | None]) -> None:
         live = self._hub.live(resources.CONFIG_MAPS, self._namespace, name)
         if live is None:
-            labels = {**meta.managed_labels(), names.LABEL_RECORD: names.HOST_CLAIMS}
-            wanted = meta.obj("v1", "ConfigMap", name, self._namespace, labels=labels)
-            wanted["data"] = {key: text for key, text in patch.items() if text is not None}
+            wanted = config_map(name, self._namespace, patch)
             stored = await self._hub.create(resources.CONFIG_MAPS, wanted, self._namespace)
         else:
             # Two leaders at once, or an admin in between: who comes second looks again.
