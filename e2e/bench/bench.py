@@ -9,22 +9,26 @@ Cells, each with the outcomes seen on the way (404 then 200 is right, anything e
   the two is the noise.
 * Ingresses with a new Service each: kube-proxy's sync is part of it.
 * Services of type LoadBalancer, each new: first answer.
+* A greedy tenant (`--greedy 5000`): its Routes and 50 changes a second beside another tenant's Ingresses; the ratio.
 * Writes of our agents while nothing changes for a minute.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import statistics
 import sys
 import time
 from collections import Counter
 
 import click
+import greedy
 from tabulate import tabulate
 
 from kubelb_common.kube import kubeconfig, resources
 from kubelb_common.kube.aio import AioClient
+from kubelb_common.kube.errors import NotFound
 from kubelb_common.objects import view
 from kubelb_common.telemetry import logs
 from kubelb_e2e import product, providers
@@ -37,6 +41,9 @@ NAMESPACE = "bench"
 _FIFTY = 50
 _IDLE = 60.0
 _PATIENCE = 60.0
+#: Ingresses of the modest tenant in each series, and changes a second of the greedy one.
+_MODEST = 30
+_GREEDY_RATE = 50.0
 
 
 class Cell:
@@ -120,7 +127,7 @@ async def load_balancers(tenant: Tenant, worker: Traffic, count: int) -> Cell:
     return cell
 
 
-async def measure(lab: Lab, count: int, repeat: int, few: int) -> None:
+async def measure(lab: Lab, count: int, repeat: int, few: int, many: int) -> None:
     """Run all cells and print them."""
     client = AioClient(kubeconfig.load(lab.kubeconfig("tenant-1")))
     agent = AioClient(kubeconfig.load(lab.kubeconfig("ccm-1")))
@@ -151,8 +158,37 @@ async def measure(lab: Lab, count: int, repeat: int, few: int) -> None:
                 noise = statistics.mean(cells[1].ms) / statistics.mean(cells[0].ms)
                 click.echo(f"noise: the repeated cell is {noise:.2f} times the first (it also has more objects)")
             await idle(lab)
+            if many:
+                await beside_a_greedy_tenant(lab, tenant, worker, address, many)
     finally:
         await client.delete(resources.NAMESPACES, tenant.namespace)
+        await client.close()
+        await agent.close()
+
+
+async def beside_a_greedy_tenant(lab: Lab, tenant: Tenant, worker: Traffic, address: str, count: int) -> None:
+    """Measure `tenant` while the lab's second one has `count` Routes and changes them."""
+    client = AioClient(kubeconfig.load(lab.kubeconfig("tenant-2")))
+    agent = AioClient(kubeconfig.load(lab.kubeconfig("ccm-2")))
+    other = Tenant("tenant-2", client, agent.namespace, agent, f"greedy-{time.monotonic_ns() % 10**6}")
+    await client.create(resources.NAMESPACES, {"metadata": {"name": other.namespace}})
+    try:
+        await other.app("echo")
+        await other.ingress("model", (f"model.{other.namespace}.example.com", "/", "echo"))
+        source = await other.get(resources.INGRESSES, "model")
+        model: dict[str, object] = {}
+        while not model:
+            await asyncio.sleep(0.2)
+            with contextlib.suppress(NotFound):
+                model = await agent.get(resources.ROUTES, view.uid(source), agent.namespace)
+
+        async def series(name: str) -> list[float]:
+            cell = await one_after_another(tenant, worker, address, name, _MODEST, own_service=False)
+            return cell.ms
+
+        await greedy.measure(greedy.Greedy(other, model, count), series, _GREEDY_RATE)
+    finally:
+        await client.delete(resources.NAMESPACES, other.namespace)
         await client.close()
         await agent.close()
 
@@ -177,14 +213,15 @@ async def idle(lab: Lab) -> None:
 @click.option("--count", default=300, show_default=True, help="Ingresses for one Service.")
 @click.option("--few", default=20, show_default=True, help="Ingresses with their own Service, and LoadBalancers.")
 @click.option("--repeat", default=2, show_default=True, help="How often the first cell is run.")
+@click.option("--greedy", "many", default=5000, show_default=True, help="Routes of the greedy tenant; 0: leave it out.")
 @click.option("--lab", "name", default="bench", show_default=True, help="Name of the lab; a running one is used.")
 @click.option("--keep", is_flag=True, help="Leave the lab running.")
-def main(count: int, few: int, repeat: int, name: str, *, keep: bool) -> None:
+def main(count: int, few: int, repeat: int, many: int, name: str, *, keep: bool) -> None:
     """Print the measurements of the local testbed."""
     logs.configure("error")
-    lab = providers.get("local").up(name, Wish(tenants=1), say=_say)
+    lab = providers.get("local").up(name, Wish(tenants=2), say=_say)
     product.deploy(lab, (), say=_say)
-    asyncio.run(measure(lab, count, repeat, few))
+    asyncio.run(measure(lab, count, repeat, few, many))
     if not keep:
         providers.get("local").down(name, say=_say)
 

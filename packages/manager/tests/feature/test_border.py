@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from feature_world import NAMESPACE, World, typed, until
+import copy
+
+from feature_world import NAMESPACE, NODES, World, typed, until
 
 from kubelb_common import names
 from kubelb_common.kube import resources
 from kubelb_common.objects import conditions, view
+from kubelb_manager.xds.resources import ENDPOINTS
 
 
 async def test_the_api_server_is_no_endpoint(world: World) -> None:
@@ -50,3 +53,33 @@ async def test_several_clusters_of_one_tenant_are_told(world: World) -> None:
     assert [event["involvedObject"]["name"] for event in found] == ["a"]
     await world.kube.delete(resources.ADDRESSES, "two", NAMESPACE)
     await until(lambda: told().get("status") == "True", "one again")
+
+
+async def test_a_tenant_takes_no_other_tenants_nodes(world: World) -> None:
+    """Who lists another's nodes neither reaches them nor makes them unusable for the other."""
+    await world.onboard()
+    await world.route("r1", "a.example.com", {"echo": 30001})
+    await world.certificate()
+    async with world.envoy() as envoy:
+        await until(lambda: envoy.backend("a.example.com"), "served")
+        before = dict(envoy.has[ENDPOINTS])
+        await world.kube.create(resources.TENANTS, typed(resources.TENANTS, {"metadata": {"name": "b"}, "spec": {}}))
+        await until(lambda: world.kube.peek(resources.NAMESPACES, "tenant-b"), "its namespace")
+        taken = {"metadata": {"name": "default"}, "spec": {"addresses": [{"ip": ip} for ip in NODES]}}
+        # Second by name where both come within one second of the API server's clock.
+        await world.kube.create(resources.ADDRESSES, typed(resources.ADDRESSES, taken), "tenant-b")
+        spec = copy.deepcopy(world.get(resources.ROUTES, "r1")["spec"])
+        spec["source"]["kubernetes"]["resource"]["spec"]["rules"][0]["host"] = "b.example.com"
+        body = typed(resources.ROUTES, {"metadata": {"name": "r2"}, "spec": spec})
+        await world.kube.create(resources.ROUTES, body, "tenant-b")
+
+        def refused() -> bool:
+            route = world.get(resources.ROUTES, "r2", "tenant-b") or {}
+            found = conditions.find(view.objects(route, "status", "conditions"), "ResolvedRefs") or {}
+            return found.get("reason") == "AddressNotAllowed"
+
+        await until(refused, "not its nodes")
+        world.manager.snapshot.everybody_again()
+        await world.quiet()
+        assert envoy.has[ENDPOINTS] == before
+        await until(lambda: world.condition(resources.ROUTES, "r1", "ResolvedRefs").get("status") == "True", "its own")

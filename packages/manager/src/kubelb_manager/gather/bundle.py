@@ -15,7 +15,7 @@ from kubelb_manager.ir.model import FleetId, Origin
 from kubelb_manager.ports.table import PortKey, from_status
 from kubelb_manager.settings import in_force
 from kubelb_manager.settings.merged import Settings, merged, topology
-from kubelb_manager.translate.addresses import AddressPolicy, address_policy
+from kubelb_manager.translate.addresses import AddressPolicy, address_policy, ip_literal
 from kubelb_manager.translate.context import Context, hostnames_of, nodes_from, resolved_from
 from kubelb_manager.translate.egress import egress
 
@@ -116,8 +116,8 @@ class Gatherer:
         return egress(addresses, policies)
 
     def _address_policy(self, tenant_namespace: str, settings: Settings) -> AddressPolicy:
-        others = [item for item in self.informers.addresses.store.list() if view.namespace(item) != tenant_namespace]
-        denied = [*self._hub(), *_addresses(others), *settings.denied_addresses]
+        foreign = foreign_nodes(self.informers.addresses.store.list(), tenant_namespace)
+        denied = [*self._hub(), *foreign, *settings.denied_addresses]
         return address_policy(denied=denied, granted=settings.endpoints_allowed)
 
     def _hub(self) -> list[str]:
@@ -134,8 +134,7 @@ class Gatherer:
     def _context(self, tenant_namespace: str, tenant: Object, hostnames: Iterable[str]) -> Context:
         config = self._config()
         own = self.informers.addresses.store.list(tenant_namespace)
-        others = [item for item in self.informers.addresses.store.list() if view.namespace(item) != tenant_namespace]
-        foreign = tuple(sorted(set(_addresses(others))))
+        foreign = tuple(foreign_nodes(self.informers.addresses.store.list(), tenant_namespace))
         wanted = {*hostnames, *(name for obj in own for name in hostnames_of(obj))}
         resolved = resolved_from(self.resolver.known(wanted))
         settings = merged(config, tenant)
@@ -185,5 +184,22 @@ def _hub_ranges(objects: list[Object]) -> list[str]:
     return sorted(ranges)
 
 
-def _addresses(objects: list[Object]) -> list[str]:
-    return [view.text(entry, "ip") for obj in objects for entry in view.objects(obj, "spec", "addresses")]
+def foreign_nodes(objects: Iterable[Object], tenant_namespace: str) -> list[str]:
+    """Return the IP literals of other tenants' nodes, sorted.
+
+    A node that several tenants list is the oldest list's, by the hub's own creation time: else a tenant would take
+    another's nodes away by listing them, or reach them.
+
+    Args:
+        objects: the Addresses of all tenants.
+        tenant_namespace: whose own nodes are no foreign ones.
+    """
+    owner: dict[str, str] = {}
+    for obj in sorted(
+        objects, key=lambda item: (view.text(item, "metadata", "creationTimestamp"), view.namespace(item))
+    ):
+        for entry in view.objects(obj, "spec", "addresses"):
+            ip = ip_literal(view.text(entry, "ip"))
+            if ip is not None:
+                owner.setdefault(ip, view.namespace(obj))
+    return sorted(ip for ip, namespace in owner.items() if namespace != tenant_namespace)
