@@ -28,7 +28,7 @@ from kubelb_ccm.controllers.reporter import Reporter
 from kubelb_ccm.controllers.twins import Backends, Twins
 from kubelb_ccm.export.meta import Destination
 from kubelb_ccm.export.problems import Problem, reported
-from kubelb_ccm.export.twins import is_twin
+from kubelb_ccm.export.twins import origin_of_twin
 from kubelb_ccm.sources.adapter import ServiceRef
 from kubelb_common import names
 from kubelb_common.kube.errors import Invalid, NotFound
@@ -305,8 +305,8 @@ class Lifecycle:
         """Map a Service, or a twin, or what has a twin's name, to the objects that name its original."""
         name, namespace = view.name(service), view.namespace(service)
         originals = {name, name.removesuffix(names.NODEPORT_SUFFIX)}
-        if is_twin(service):
-            originals.add(view.labels(service)[names.LABEL_ORIGIN_NAME])
+        if (original := origin_of_twin(service)) is not None:
+            originals.add(original)
         for original in sorted(originals):
             for source in self._informer.store.by_index(_NAMED, f"{namespace}/{original}"):
                 yield ObjectKey.of(source)

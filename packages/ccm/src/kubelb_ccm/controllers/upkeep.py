@@ -12,9 +12,8 @@ from kubelb_ccm.controllers.home import removal_changes
 from kubelb_ccm.controllers.lifecycle import Lifecycle, service_matters
 from kubelb_ccm.controllers.mirror import may_need_mirror
 from kubelb_ccm.controllers.twins import Twins
-from kubelb_ccm.export.twins import SLICE_SERVICE_LABEL, is_twin
+from kubelb_ccm.export.twins import SLICE_SERVICE_LABEL, origin_of_twin
 from kubelb_ccm.export.usage import given_up
-from kubelb_common import names
 from kubelb_common.kube.port import Object
 from kubelb_common.objects import view
 from kubelb_common.runtime.controller import Controller
@@ -72,7 +71,7 @@ def original(service: Object) -> list[ObjectKey]:
 
 
 def _if_twin(service: Object) -> list[ObjectKey]:
-    name = view.labels(service)[names.LABEL_ORIGIN_NAME] if is_twin(service) else ""
+    name = origin_of_twin(service)
     return [ObjectKey(view.namespace(service), name)] if name else []
 
 

@@ -1,8 +1,8 @@
 """NodePort twins: the Service beside a tenant's Service that makes it reachable on the nodes (ruling 17).
 
 A twin is only ever made for a Service without node ports of its own. It carries the labels of its origin, and only
-a Service with exactly these is ever written or deleted by us. On update, everything that we do not decide stays as
-it is, node ports above all: a changed node port is a changed backend.
+a Service with these is ever written or deleted by us, or one that still has our owner reference or finalizer. On
+update, everything that we do not decide stays as it is, node ports above all: a changed node port is a changed backend.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from kubelb_ccm.export.services import NodePorts, node_ports
 from kubelb_common import names
+from kubelb_common.objects import view
 from kubelb_common.objects.view import Object
 
 #: Who manages the EndpointSlices that we mirror, in the words of the EndpointSlice API.
@@ -32,15 +33,29 @@ def needs_twin(service: Object) -> bool:
 
 def is_twin(service: Object) -> bool:
     """Tell whether this Service is a twin of ours, of whatever Service."""
-    labels = service["metadata"].get("labels") or {}
-    return labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY and names.LABEL_ORIGIN_NAME in labels
+    return origin_of_twin(service) is not None
+
+
+def origin_of_twin(service: Object) -> str | None:
+    """Return the name of the Service whose twin this is; None if it is no twin of ours.
+
+    Its labels say so. Should somebody have taken them away, so do its owner and its finalizer: it would hold its
+    namespace for ever if we did not know it any more.
+    """
+    labels = view.labels(service)
+    if labels.get(names.LABEL_MANAGED_BY) == names.MANAGED_BY and labels.get(names.LABEL_ORIGIN_NAME):
+        return labels[names.LABEL_ORIGIN_NAME]
+    owners = [
+        view.name({"metadata": owner}) for owner in view.owner_references(service) if owner.get("kind") == "Service"
+    ]
+    if view.has_finalizer(service, names.FINALIZER_TWIN):
+        owners.append(view.name(service).removesuffix(names.NODEPORT_SUFFIX))
+    return next((owner for owner in owners if owner and names.twin_name(owner) == view.name(service)), None)
 
 
 def is_twin_of(service: Object, namespace: str, name: str) -> bool:
     """Tell whether this Service is our twin of the Service `namespace/name`."""
-    labels = service["metadata"].get("labels") or {}
-    wanted = _origin_labels(namespace, name)
-    return all(labels.get(key) == value for key, value in wanted.items())
+    return view.namespace(service) == namespace and origin_of_twin(service) == name
 
 
 def new_twin(service: Object, wished: NodePorts) -> Object:
