@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from kubelb_common import names
 from kubelb_common.kube import resources
@@ -72,7 +73,7 @@ async def test_what_the_tombstone_said_holds_when_it_goes_too(world):
 
 
 @pytest.mark.parametrize("code", REFUSALS)
-async def test_a_removed_tenants_agent_is_quiet_and_resumes(world, code, capsys):
+async def test_a_removed_tenants_agent_is_quiet_and_resumes(world, code):
     await serving(world)
     say(world, "Terminating")
     await world.until(lambda: not is_held(world.ingress("web")))
@@ -84,9 +85,10 @@ async def test_a_removed_tenants_agent_is_quiet_and_resumes(world, code, capsys)
     await world.quiet(5)
     refuse(world, REFUSALS[code])
     await world.quiet(5)
-    capsys.readouterr()
-    await world.quiet(650)
-    lines = [line for line in capsys.readouterr().out.splitlines() if "[warning" in line or "[error" in line]
+    with capture_logs() as said:
+        await world.quiet(650)
+    lines = [line for line in said if line["log_level"] in ("warning", "error")]
+    assert lines, "it says that it cannot follow"
     assert len(lines) <= 4 * 2, f"{len(lines)} warnings of four caches in 650 s: {lines[:9]}"
     assert world.writes() == [entry for entry in world.writes() if "shop" not in entry]
     faults.clear()  # the tenant is made again, and its new credential is in place

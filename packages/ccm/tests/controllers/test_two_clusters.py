@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from kubelb_common import names
 from kubelb_common.kube import resources
@@ -38,15 +39,17 @@ def nodes_of(cluster, route: str) -> list[str]:
     return [item["ip"] for item in listed["spec"]["addresses"]]
 
 
-async def test_each_keeps_to_its_own(world, other, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_each_keeps_to_its_own(world, other) -> None:
     first, second = fill(world), fill(other)
-    await world.start()
-    await other.start()
-    await world.until(lambda: len(world.routes()) == 2)
-    await world.quiet(5)
+    with capture_logs() as said:
+        await world.start()
+        await other.start()
+        await world.until(lambda: len(world.routes()) == 2)
+        await world.quiet(5)
     assert nodes_of(world, first) == ["10.0.0.1"]
     assert nodes_of(world, second) == ["10.9.9.9"]
-    assert capsys.readouterr().out.count("another cluster uses this tenant's credential") == 2
+    warned = [line for line in said if line["event"].startswith("another cluster uses this tenant's credential")]
+    assert len(warned) == 2
     assert await world.writes_within(120) == [], "nobody takes anything back from the other"
     other.delete(resources.INGRESSES, "site")
     await world.until(lambda: [view["metadata"]["name"] for view in world.routes()] == [first])
