@@ -46,8 +46,8 @@ demo: setup ## one management cluster, two tenants, an Ingress and a LoadBalance
 test: venv envoy control-plane ## unit, golden, property, feature, real Envoy, real API server
 	@$(BIN)/pytest -q -n 2 $(PYTEST_ARGS)
 
-e2e: $(E2E_NEEDS) ## the scenarios on the local testbed (PROVIDER=kind, with KUBERNETES=1.35 or KIND_IMAGE=...; PROVIDER=existing)
-	@$(BIN)/pytest -q e2e/tests $(addprefix --provider ,$(PROVIDER)) $(addprefix --kubernetes ,$(KUBERNETES)) $(addprefix --kind-image ,$(KIND_IMAGE)) $(PYTEST_ARGS)
+e2e: $(E2E_NEEDS) ## the scenarios on the local testbed (FAST=1: without the long ones; PROVIDER=kind, with KUBERNETES=1.35 or KIND_IMAGE=...; PROVIDER=existing)
+	@$(BIN)/pytest -q e2e/tests $(if $(FAST),-m "not long") $(addprefix --provider ,$(PROVIDER)) $(addprefix --kubernetes ,$(KUBERNETES)) $(addprefix --kind-image ,$(KIND_IMAGE)) $(PYTEST_ARGS)
 
 bench: setup ## print the measurements of the local testbed; never fails by time
 	@$(BIN)/python e2e/bench/bench.py $(BENCH_ARGS)

@@ -13,7 +13,7 @@ from kubelb_e2e.audit import writes_of_agents
 from kubelb_e2e.clusters.base import MANAGEMENT, Capability
 from kubelb_e2e.scenario import Environment
 
-pytestmark = [pytest.mark.needs(Capability.LOAD), pytest.mark.needs(Capability.AUDIT)]
+pytestmark = [pytest.mark.long, pytest.mark.needs(Capability.LOAD), pytest.mark.needs(Capability.AUDIT)]
 APP = "kubelb-manager"
 
 

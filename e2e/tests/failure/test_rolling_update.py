@@ -16,7 +16,7 @@ from kubelb_common.objects import view
 from kubelb_e2e.clusters.base import Capability
 from kubelb_e2e.scenario import Environment
 
-pytestmark = pytest.mark.needs(Capability.LOAD)
+pytestmark = [pytest.mark.long, pytest.mark.needs(Capability.LOAD)]
 
 
 #: What an admin may change of running fleets, all at once; but for the limits of headers each takes new pods.

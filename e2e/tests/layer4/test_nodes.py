@@ -14,6 +14,8 @@ from kubelb_common.objects import view
 from kubelb_e2e.clusters.base import Capability
 from kubelb_e2e.scenario import Environment, Tenant
 
+pytestmark = pytest.mark.long
+
 
 async def test_a_node_is_drained_under_load(env: Environment) -> None:
     """Cordoned, its pods deleted: they drain, others take over, no new connection is lost."""

@@ -6,11 +6,14 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import third_party
 
 from kubelb_common import names
 from kubelb_common.kube import resources
 from kubelb_e2e.scenario import Environment, Tenant
+
+pytestmark = pytest.mark.long
 
 
 async def set_class(env: Environment, tenant: Tenant, ingress_class: str | None) -> None:

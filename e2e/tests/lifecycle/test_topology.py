@@ -15,7 +15,7 @@ from kubelb_common.objects import view
 from kubelb_e2e.clusters.base import Capability
 from kubelb_e2e.scenario import Environment
 
-pytestmark = pytest.mark.needs(Capability.LOAD)
+pytestmark = [pytest.mark.long, pytest.mark.needs(Capability.LOAD)]
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from kubelb_common.objects import view
 from kubelb_e2e.clusters.base import MANAGEMENT, Capability, credential_name
 from kubelb_e2e.scenario import Environment, Tenant
 
-pytestmark = pytest.mark.needs(Capability.LOAD, Capability.QUICK_VOLUMES)
+pytestmark = [pytest.mark.long, pytest.mark.needs(Capability.LOAD, Capability.QUICK_VOLUMES)]
 
 
 async def command(env: Environment, *args: str) -> str:

@@ -20,7 +20,7 @@ from kubelb_common.testing import builders
 from kubelb_e2e.clusters.base import Capability
 from kubelb_e2e.scenario import ECHO_HTTP, ECHO_TCP, Environment, Tenant, ingress
 
-pytestmark = pytest.mark.needs(Capability.LOAD)
+pytestmark = [pytest.mark.long, pytest.mark.needs(Capability.LOAD)]
 
 _KINDS: dict[str, Resource] = {
     "Service": resources.SERVICES,

@@ -33,7 +33,7 @@ def ci(root: Path, tmp_path: Path):
     return act
 
 
-ALWAYS = ["test", "lint types imports", "e2e"]
+ALWAYS = ["test", "lint types imports", "e2e FAST=1"]
 
 
 def test_without_docker_kind_is_left_out_and_that_is_said(ci) -> None:
@@ -44,8 +44,8 @@ def test_without_docker_kind_is_left_out_and_that_is_said(ci) -> None:
 
 
 def test_with_docker_the_same_scenarios_run_on_kind(ci) -> None:
-    assert ci(docker=0)[1] == [*ALWAYS, "e2e PROVIDER=kind KIND_IMAGE="]
-    assert ci(docker=0, KIND_IMAGE="my/node:1")[1][-1] == "e2e PROVIDER=kind KIND_IMAGE=my/node:1"
+    assert ci(docker=0)[1] == [*ALWAYS, "e2e FAST=1 PROVIDER=kind KIND_IMAGE="]
+    assert ci(docker=0, KIND_IMAGE="my/node:1")[1][-1] == "e2e FAST=1 PROVIDER=kind KIND_IMAGE=my/node:1"
 
 
 @pytest.mark.parametrize("failing", ["test", "lint", "e2e"])
