@@ -22,7 +22,7 @@ def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_run_on_kind_without_docker_exits_with_2(tmp_path: Path) -> None:
-    done = run(tmp_path, "e2e/tests/layer4", "--provider", "kind")
+    done = run(tmp_path, "e2e/tests/layer7/test_ingress.py", "--provider", "kind")
     said = done.stdout + done.stderr
     assert done.returncode == 2, said
     assert said.count("no `docker` on this machine: install Docker; the local provider needs none") == 1, said
