@@ -121,9 +121,7 @@ class Api:
 
     def _served(self) -> Iterator[Resource]:
         for value in vars(resources).values():
-            if (
-                isinstance(value, Resource) and value.group != names.GROUP and value != resources.POD_MONITORS
-            ):  # its CRD is somebody else's
+            if isinstance(value, Resource) and value.group != names.GROUP and value != resources.POD_MONITORS:
                 yield value
         for kinds in self.kube.store.custom.values():
             yield from (kind.resource for kind in kinds)
